@@ -1,0 +1,104 @@
+//! A definition as stable text, for people and golden files: one line a vertex, numbered, inputs as `#n`.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use crate::{Copy, Definition, ExecOp, FileAction, FileOp, Op, Owner, Unpack, UserName, VertexId};
+
+/// The text.
+///
+/// ```text
+/// #0 local context
+/// #1 file on scratch: copy #0:/a to /b owner 1:2 mode 755
+/// target #1
+/// ```
+#[must_use]
+pub fn definition(definition: &Definition) -> String {
+    let numbers: HashMap<VertexId, usize> = definition
+        .iter()
+        .enumerate()
+        .map(|(number, (id, _))| (id, number))
+        .collect();
+    let mut text = String::new();
+    for (number, (_, vertex)) in definition.iter().enumerate() {
+        let inputs: Vec<String> = vertex.inputs.iter().map(|id| format!("#{}", numbers[id])).collect();
+        let line = match &vertex.op {
+            Op::Image(image) => format!("image {} {} ({})", image.name, image.manifest, image.platform),
+            Op::Local(local) if local.excludes.is_empty() => format!("local {}", local.context),
+            Op::Local(local) => format!("local {} without {:?}", local.context, local.excludes),
+            Op::Exec(exec) => exec_line(exec, &inputs),
+            Op::File(file) => file_line(file, &inputs),
+        };
+        writeln!(text, "#{number} {line}").expect("writing to a string cannot fail");
+    }
+    match definition.target() {
+        Some(target) => writeln!(text, "target #{}", numbers[&target]),
+        None => writeln!(text, "target scratch"),
+    }
+    .expect("writing to a string cannot fail");
+    text
+}
+
+fn exec_line(exec: &ExecOp, inputs: &[String]) -> String {
+    let root = exec.root.map_or("scratch", |root| &inputs[root.0]);
+    let process = &exec.process;
+    let mut line = format!(
+        "exec on {root}: {:?} in {} env {:?}",
+        process.args, process.working_directory, process.env
+    );
+    if !process.user.is_empty() {
+        line += &format!(" user {}", process.user);
+    }
+    if exec.network != crate::NetworkMode::Default {
+        line += &format!(" network {:?}", exec.network).to_lowercase();
+    }
+    line
+}
+
+fn file_line(file: &FileOp, inputs: &[String]) -> String {
+    let base = file.base.map_or("scratch", |base| &inputs[base.0]);
+    let actions: Vec<String> = file
+        .actions
+        .iter()
+        .map(|action| match action {
+            FileAction::Copy(copy) => copy_text(copy, inputs),
+            FileAction::MakeDirectory(make) => {
+                format!(
+                    "make directory {} mode {:o}{}",
+                    make.path,
+                    make.mode,
+                    owner_text(make.owner.as_ref())
+                )
+            }
+        })
+        .collect();
+    format!("file on {base}: {}", actions.join("; "))
+}
+
+fn copy_text(copy: &Copy, inputs: &[String]) -> String {
+    let verb = match copy.unpack {
+        Unpack::Never => "copy",
+        Unpack::Archives => "copy or unpack",
+    };
+    let mut text = format!("{verb} {}:{} to {}", inputs[copy.from.0], copy.source, copy.destination);
+    text += &owner_text(copy.owner.as_ref());
+    if let Some(mode) = copy.mode {
+        text += &format!(" mode {mode:o}");
+    }
+    text
+}
+
+fn owner_text(owner: Option<&Owner>) -> String {
+    let name = |name: &UserName| match name {
+        UserName::Id(id) => id.to_string(),
+        UserName::Name(name) => name.clone(),
+    };
+    match owner {
+        None => String::new(),
+        Some(Owner { user, group: None }) => format!(" owner {}", name(user)),
+        Some(Owner {
+            user,
+            group: Some(group),
+        }) => format!(" owner {}:{}", name(user), name(group)),
+    }
+}

@@ -1,0 +1,4 @@
+//! OCI layouts.
+/// placeholder
+#[derive(Debug)]
+pub struct Layout;

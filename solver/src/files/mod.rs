@@ -1,0 +1,1 @@
+//! Files of contexts and trees: walking, hashing, copying. Being written.
