@@ -1,1 +1,47 @@
-//! Being written.
+//! A built snapshot and an image configuration, put where the user asked for them.
+//!
+//! ```text
+//! -o text        -> OutputSpec        what is wanted, and where                     output
+//! snapshot       -> Image             layers, configuration, manifest in the store  image, history
+//! Image          -> a name            to_store
+//!                -> a registry        to_registry
+//!                -> an OCI layout     to_layout_archive, to_layout_directory
+//!                -> docker load       to_docker_archive
+//! a mounted tree -> a directory       to_directory
+//!                -> one tar archive   to_tar
+//! what came out  -> Receipt           digests and names, for people and for --metadata-file
+//! ```
+//!
+//! The same snapshot, configuration and [`Assembly`] give the same bytes everywhere: entries are sorted, JSON is
+//! stable, and no clock is read. Times in an image are those of its files and of its base.
+//!
+//! What this crate does not do: make layers (`cache` does), speak HTTP (it is handed an [`oci::Push`]), print, or ask
+//! whether standard output is a terminal.
+
+mod archive;
+mod csv;
+mod dest;
+mod error;
+mod history;
+mod image;
+mod output;
+mod receipt;
+mod to_directory;
+mod to_docker;
+mod to_layout;
+mod to_registry;
+mod to_store;
+mod to_tar;
+mod walk;
+
+pub use dest::to_file;
+pub use error::{Error, OutputError};
+pub use image::{Assembly, Image, Media, Progress, assemble, load};
+pub use output::{ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
+pub use receipt::{Receipt, metadata_json};
+pub use to_directory::{Skipped, to_directory};
+pub use to_docker::to_docker_archive;
+pub use to_layout::{to_layout_archive, to_layout_directory};
+pub use to_registry::to_registry;
+pub use to_store::to_store;
+pub use to_tar::to_tar;

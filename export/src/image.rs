@@ -1,0 +1,354 @@
+//! From a snapshot and a configuration to an image in the store.
+//!
+//! The layers of the stack are asked of the store, several at once; their diff-ids, the times and the agreement of
+//! history and layers complete the configuration; configuration and manifest become blobs. Base layers keep their own
+//! blobs and digests, only their media types are brought into the family asked for. Nothing is named here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cache::{Compression, Layer, Snapshot, Store};
+use oci::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Platform, media_type};
+
+use crate::{Error, history};
+
+/// Each of them compresses in parallel itself; more would only cost memory.
+const LAYERS_AT_ONCE: usize = 4;
+
+/// Manifests and configurations beyond this are not read.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// How layers and documents are to be written.
+#[derive(Clone, Debug)]
+pub struct Assembly {
+    /// Of new layers.
+    pub compression: Compression,
+    /// Whether base layers are compressed anew as well.
+    pub force_compression: bool,
+    /// The family of media types.
+    pub media: Media,
+    /// `SOURCE_DATE_EPOCH`: no time of ours is later, and the image is marked as created then.
+    pub epoch: Option<i64>,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A family of media types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Media {
+    /// Of the image-spec.
+    #[default]
+    Oci,
+    /// Of Docker's schema 2.
+    Docker,
+}
+
+/// An image whose parts are all in the store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Of the manifest, with the platform.
+    pub manifest: Descriptor,
+    /// Of the configuration.
+    pub config: Descriptor,
+    /// Of the layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// The configuration itself; its `rootfs` has the diff-ids.
+    pub configuration: ImageConfig,
+    /// Where the image runs.
+    pub platform: Platform,
+}
+
+/// Is told how far an export got.
+pub trait Progress: Sync {
+    /// `item` (for example `exporting layers`) is at `current` of `total` bytes.
+    fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool);
+}
+
+/// A part of an image as a file: its descriptor and where it lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) path: PathBuf,
+}
+
+/// Makes an image of `snapshot` (`None`: of no layer at all) and `config`.
+///
+/// # Errors
+/// If a layer cannot be made, the configuration lacks what every image states, or `how` asks for what Docker's media
+/// types cannot say.
+pub fn assemble(
+    store: &Store,
+    snapshot: Option<&Snapshot>,
+    mut config: ImageConfig,
+    how: &Assembly,
+    progress: &dyn Progress,
+) -> Result<Image, Error> {
+    check(&config, how)?;
+    let layers = make_layers(store, snapshot, how, progress)?;
+    complete(&mut config, &layers, how.epoch);
+    let descriptors = layers.iter().map(|layer| descriptor_in(how.media, layer)).collect();
+    write_documents(store, config, descriptors, how, progress)
+}
+
+/// The image whose manifest is in the store already.
+///
+/// # Errors
+/// [`Error::MissingBlob`] if the manifest or the configuration is not there; missing layers show when they are needed.
+pub fn load(store: &Store, manifest: &Descriptor) -> Result<Image, Error> {
+    let document = |digest, source| Error::Document { digest, source };
+    let bytes = read_blob(store, &manifest.digest)?;
+    let parsed = ManifestKind::parse(&manifest.media_type, &bytes).map_err(|e| document(manifest.digest, e))?;
+    let ManifestKind::Manifest(parts) = parsed else {
+        return Err(Error::Several(manifest.digest));
+    };
+    let bytes = read_blob(store, &parts.config.digest)?;
+    let configuration = ImageConfig::parse(&bytes).map_err(|e| document(parts.config.digest, e))?;
+    let platform = configuration.platform();
+    let manifest = Descriptor {
+        media_type: parts.media_type,
+        platform: Some(platform.clone()),
+        ..manifest.clone()
+    };
+    Ok(Image {
+        manifest,
+        config: parts.config,
+        layers: parts.layers,
+        configuration,
+        platform,
+    })
+}
+
+impl Image {
+    /// The layers and the configuration, in this order, each blob once.
+    pub(crate) fn content(&self, store: &Store) -> Result<Vec<Part>, Error> {
+        let mut parts: Vec<Part> = Vec::new();
+        for descriptor in self.layers.iter().chain([&self.config]) {
+            if parts.iter().all(|part| part.descriptor.digest != descriptor.digest) {
+                parts.push(find(store, descriptor)?);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The manifest as a file.
+    pub(crate) fn manifest_part(&self, store: &Store) -> Result<Part, Error> {
+        find(store, &self.manifest)
+    }
+
+    /// The manifest's bytes.
+    pub(crate) fn manifest_bytes(&self, store: &Store) -> Result<Vec<u8>, Error> {
+        read_blob(store, &self.manifest.digest)
+    }
+}
+
+fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {
+    let blob = store
+        .blob(&descriptor.digest)?
+        .ok_or(Error::MissingBlob(descriptor.digest))?;
+    Ok(Part {
+        descriptor: descriptor.clone(),
+        path: blob.path,
+    })
+}
+
+fn read_blob(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
+    let blob = store.blob(digest)?.ok_or(Error::MissingBlob(*digest))?;
+    if blob.size > DOCUMENT_LIMIT {
+        let source = oci::Error::Document {
+            what: "a manifest or configuration",
+            reason: format!("it has {} bytes, and {DOCUMENT_LIMIT} are allowed", blob.size),
+        };
+        return Err(Error::Document {
+            digest: *digest,
+            source,
+        });
+    }
+    std::fs::read(&blob.path).map_err(Error::io("read", &blob.path))
+}
+
+fn check(config: &ImageConfig, how: &Assembly) -> Result<(), Error> {
+    if config.os.is_empty() {
+        return Err(Error::IncompleteConfig("os"));
+    }
+    if config.architecture.is_empty() {
+        return Err(Error::IncompleteConfig("architecture"));
+    }
+    match how.media {
+        Media::Docker if matches!(how.compression, Compression::Zstd { .. }) => {
+            Err(Error::NeedsOciTypes("zstd compression"))
+        }
+        Media::Docker if !how.annotations.is_empty() => Err(Error::NeedsOciTypes("an annotation")),
+        Media::Docker | Media::Oci => Ok(()),
+    }
+}
+
+fn make_layers(
+    store: &Store,
+    snapshot: Option<&Snapshot>,
+    how: &Assembly,
+    progress: &dyn Progress,
+) -> Result<Vec<Layer>, Error> {
+    const ITEM: &str = "exporting layers";
+    let stack = snapshot.map(Snapshot::stack).unwrap_or_default();
+    let made: Mutex<Made> = Mutex::new(Made::of(stack.len()));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < stack.len()) {
+            let layer = store.layer(&stack[index], how.compression, how.force_compression);
+            let mut made = made.lock().expect("no one panics while noting a layer");
+            match made.note(index, layer) {
+                Some(bytes) => progress.moved(ITEM, bytes, None, false),
+                None => next.store(stack.len(), Ordering::Relaxed),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..LAYERS_AT_ONCE.min(stack.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let made = made.into_inner().expect("no one panics while noting a layer");
+    let layers = made.finish()?;
+    progress.moved(ITEM, layers.iter().map(|layer| layer.descriptor.size).sum(), None, true);
+    Ok(layers)
+}
+
+/// What several threads have made so far.
+struct Made {
+    layers: Vec<Option<Layer>>,
+    bytes: u64,
+    failure: Option<cache::Error>,
+}
+
+impl Made {
+    fn of(count: usize) -> Made {
+        Made {
+            layers: (0..count).map(|_| None).collect(),
+            bytes: 0,
+            failure: None,
+        }
+    }
+
+    /// Keeps a layer and says how many bytes there are now; `None` if there is no use in going on.
+    fn note(&mut self, index: usize, layer: Result<Layer, cache::Error>) -> Option<u64> {
+        match layer {
+            Ok(layer) => {
+                self.bytes += layer.descriptor.size;
+                self.layers[index] = Some(layer);
+                Some(self.bytes)
+            }
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Vec<Layer>, Error> {
+        match self.failure {
+            Some(error) => Err(error.into()),
+            None => Ok(self.layers.into_iter().flatten().collect()),
+        }
+    }
+}
+
+fn complete(config: &mut ImageConfig, layers: &[Layer], epoch: Option<i64>) {
+    "layers".clone_into(&mut config.rootfs.kind);
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    let newest: Vec<i64> = layers.iter().map(|layer| layer.newest).collect();
+    history::complete(config, &newest, epoch);
+}
+
+fn descriptor_in(media: Media, layer: &Layer) -> Descriptor {
+    let from = &layer.descriptor;
+    let annotations = match media {
+        Media::Docker => BTreeMap::new(),
+        Media::Oci => from
+            .annotations
+            .iter()
+            .filter(|(key, _)| !is_internal(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    };
+    Descriptor {
+        media_type: layer_type(media, &from.media_type),
+        annotations,
+        ..from.clone()
+    }
+}
+
+/// Annotations with which other builders and containerd keep their books.
+fn is_internal(key: &str) -> bool {
+    matches!(key, "containerd.io/uncompressed" | "buildkit/createdat")
+        || key.starts_with("containerd.io/distribution.source.")
+}
+
+/// The media type of the same layer in the other family. Layers that were not to be distributed become ordinary ones,
+/// as their blobs are at hand; types of no family stay.
+fn layer_type(media: Media, from: &str) -> String {
+    const FAMILIES: [(&str, &str, &str); 3] = [
+        (media_type::LAYER, media_type::DOCKER_LAYER, ""),
+        (media_type::LAYER_GZIP, media_type::DOCKER_LAYER_GZIP, "gzip"),
+        (media_type::LAYER_ZSTD, media_type::DOCKER_LAYER_ZSTD, "zstd"),
+    ];
+    let foreign = from
+        .strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.tar")
+        .or_else(|| from.strip_prefix("application/vnd.docker.image.rootfs.foreign.diff.tar"))
+        .map(|suffix| suffix.trim_start_matches(['+', '.']));
+    for (oci, docker, suffix) in FAMILIES {
+        if from == oci || from == docker || foreign == Some(suffix) {
+            return match media {
+                Media::Oci => oci.to_owned(),
+                Media::Docker => docker.to_owned(),
+            };
+        }
+    }
+    from.to_owned()
+}
+
+fn write_documents(
+    store: &Store,
+    configuration: ImageConfig,
+    layers: Vec<Descriptor>,
+    how: &Assembly,
+    progress: &dyn Progress,
+) -> Result<Image, Error> {
+    let (manifest_type, config_type) = match how.media {
+        Media::Oci => (media_type::MANIFEST, media_type::CONFIG),
+        Media::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+    };
+    let bytes = configuration.to_bytes();
+    let config = Descriptor::of(config_type, &bytes);
+    store.put_blob(&bytes)?;
+
+    let mut document = Manifest::new(manifest_type, config.clone(), layers);
+    document.annotations.clone_from(&how.annotations);
+    let bytes = document.to_bytes();
+    let mut manifest = Descriptor::of(manifest_type, &bytes);
+    store.put_blob(&bytes)?;
+    progress.moved(&format!("exporting manifest {}", manifest.digest), 0, None, true);
+    progress.moved(&format!("exporting config {}", config.digest), 0, None, true);
+
+    let platform = configuration.platform();
+    manifest.platform = Some(platform.clone());
+    if let Some(epoch) = how.epoch {
+        manifest
+            .annotations
+            .insert(CREATED.to_owned(), history::timestamp(epoch).to_string());
+    }
+    Ok(Image {
+        manifest,
+        config,
+        layers: document.layers,
+        configuration,
+        platform,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! What came out of an export: for the last line of a build, `--iidfile` and `--metadata-file`.
+
+use oci::{Descriptor, Digest, Reference};
+use serde_json::{Value, json};
+
+use crate::Image;
+
+/// The digests of an image and the names it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Of the manifest.
+    pub descriptor: Descriptor,
+    /// Of the configuration: the image's id.
+    pub config: Digest,
+    /// Under which it was stored, written or pushed.
+    pub names: Vec<Reference>,
+}
+
+impl Receipt {
+    /// The receipt for `image`, exported as `names`.
+    #[must_use]
+    pub fn of(image: &Image, names: &[Reference]) -> Receipt {
+        Receipt {
+            descriptor: image.manifest.clone(),
+            config: image.config.digest,
+            names: names.to_vec(),
+        }
+    }
+}
+
+/// The object that `--metadata-file` writes, with buildx's keys.
+#[must_use]
+pub fn metadata_json(receipt: &Receipt) -> Value {
+    let mut metadata = json!({
+        "containerimage.config.digest": receipt.config,
+        "containerimage.descriptor": receipt.descriptor,
+        "containerimage.digest": receipt.descriptor.digest,
+    });
+    if !receipt.names.is_empty() {
+        let names: Vec<String> = receipt.names.iter().map(Reference::to_string).collect();
+        metadata["image.name"] = Value::String(names.join(","));
+    }
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_has_the_keys_of_buildx() {
+        let mut descriptor = Descriptor::of(oci::media_type::MANIFEST, b"m");
+        descriptor.platform = Some("linux/amd64".parse().unwrap());
+        let receipt = Receipt {
+            config: Digest::of(b"c"),
+            names: vec!["a:1".parse().unwrap(), "localhost:5000/b".parse().unwrap()],
+            descriptor,
+        };
+        assert_eq!(
+            metadata_json(&receipt),
+            json!({
+                "containerimage.config.digest": Digest::of(b"c").to_string(),
+                "containerimage.descriptor": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": Digest::of(b"m").to_string(),
+                    "size": 1,
+                    "platform": { "architecture": "amd64", "os": "linux" },
+                },
+                "containerimage.digest": Digest::of(b"m").to_string(),
+                "image.name": "docker.io/library/a:1,localhost:5000/b:latest",
+            })
+        );
+    }
+}

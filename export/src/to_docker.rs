@@ -1,0 +1,40 @@
+//! An image as the archive that `docker load` and `podman load` read: an OCI layout that has a `manifest.json` as well.
+
+use std::io::Write;
+
+use cache::Store;
+use oci::Reference;
+use serde::Serialize;
+
+use crate::to_layout::{blob_name, write_archive};
+use crate::{Error, Image, Progress};
+
+/// The one element of `manifest.json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerManifest {
+    config: String,
+    /// `null` without a name, as Docker writes it.
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// Writes `image` for `docker load`, under `names`.
+///
+/// # Errors
+/// [`Error::MissingBlob`](crate::Error::MissingBlob), or if reading or writing fails.
+pub fn to_docker_archive(
+    store: &Store,
+    image: &Image,
+    names: &[Reference],
+    out: impl Write,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let manifest = [DockerManifest {
+        config: blob_name(&image.config),
+        repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
+        layers: image.layers.iter().map(blob_name).collect(),
+    }];
+    let manifest = serde_json::to_vec(&manifest).expect("the document has only string keys");
+    write_archive(store, image, names, Some(&manifest), out, progress)
+}

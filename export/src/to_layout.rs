@@ -1,0 +1,298 @@
+//! An image as an OCI layout: a tar archive or a directory.
+//!
+//! ```text
+//! oci-layout                 {"imageLayoutVersion":"1.0.0"}
+//! index.json                 one entry for each name, or one without a name
+//! blobs/sha256/<hex>         manifest, configuration, layers
+//! ```
+//!
+//! The archive has its entries in byte order of their names, as containerd writes them. A directory may hold other images
+//! already: they stay, and names move to the new image.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use cache::Store;
+use oci::{Descriptor, Reference, media_type};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tar::EntryType;
+
+use crate::archive::{Archive, Entry};
+use crate::image::Part;
+use crate::{Error, Image, Progress, dest};
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const IMAGE_NAME: &str = "io.containerd.image.name";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Writes the layout of `image` as a tar archive.
+///
+/// # Errors
+/// [`Error::MissingBlob`], or if reading or writing fails.
+pub fn to_layout_archive(
+    store: &Store,
+    image: &Image,
+    names: &[Reference],
+    out: impl Write,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    write_archive(store, image, names, None, out, progress)
+}
+
+/// Adds `image` to the layout in the directory `dest`, which is made if it is not there.
+///
+/// # Errors
+/// [`Error::MissingBlob`], [`Error::ForeignIndex`], or if reading or writing fails.
+pub fn to_layout_directory(
+    store: &Store,
+    image: &Image,
+    names: &[Reference],
+    dest: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    if fs::metadata(dest).is_ok_and(|found| !found.is_dir()) {
+        return Err(Error::DestinationIsNoDirectory(dest.to_owned()));
+    }
+    let blobs = dest.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(Error::io("create directory", &blobs))?;
+    let mut meter = Meter::new("copying blobs", progress);
+    let parts = parts(store, image)?;
+    meter.total = parts.iter().map(|part| part.descriptor.size).sum();
+    for part in &parts {
+        copy_blob(part, &blobs.join(part.descriptor.digest.hex()))?;
+        meter.add(part.descriptor.size);
+    }
+    write_file(&dest.join("oci-layout"), LAYOUT)?;
+    add_to_index(dest, image, names)?;
+    meter.done();
+    Ok(())
+}
+
+/// The archive; with `docker_manifest` as `manifest.json` it is one for `docker load` as well.
+pub(crate) fn write_archive(
+    store: &Store,
+    image: &Image,
+    names: &[Reference],
+    docker_manifest: Option<&[u8]>,
+    out: impl Write,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut parts = parts(store, image)?;
+    parts.sort_by_key(|part| part.descriptor.digest);
+    let mut meter = Meter::new("sending tarball", progress);
+    meter.total = parts.iter().map(|part| part.descriptor.size).sum();
+    let mut archive = Archive::new(out);
+    for directory in ["blobs/", "blobs/sha256/"] {
+        archive.bare(&Entry::new(directory.as_bytes(), EntryType::Directory, 0o755))?;
+    }
+    for part in &parts {
+        let size = part.descriptor.size;
+        let name = blob_name(&part.descriptor);
+        let entry = Entry::new(name.as_bytes(), EntryType::Regular, 0o444);
+        archive.file(&Entry { size, ..entry }, &part.path)?;
+        meter.add(size);
+    }
+    let index = Index::of(entries(image, names)).to_bytes();
+    archive.bytes(&Entry::new(b"index.json", EntryType::Regular, 0o644), &index)?;
+    if let Some(manifest) = docker_manifest {
+        archive.bytes(&Entry::new(b"manifest.json", EntryType::Regular, 0o644), manifest)?;
+    }
+    archive.bytes(&Entry::new(b"oci-layout", EntryType::Regular, 0o444), LAYOUT)?;
+    archive.finish()?;
+    meter.done();
+    Ok(())
+}
+
+/// The path of a blob in a layout.
+pub(crate) fn blob_name(blob: &Descriptor) -> String {
+    format!("blobs/sha256/{}", blob.digest.hex())
+}
+
+fn parts(store: &Store, image: &Image) -> Result<Vec<Part>, Error> {
+    let mut parts = image.content(store)?;
+    parts.push(image.manifest_part(store)?);
+    Ok(parts)
+}
+
+/// How many bytes of how many, told after each blob.
+struct Meter<'a> {
+    item: &'static str,
+    progress: &'a dyn Progress,
+    current: u64,
+    total: u64,
+}
+
+impl Meter<'_> {
+    fn new<'a>(item: &'static str, progress: &'a dyn Progress) -> Meter<'a> {
+        Meter {
+            item,
+            progress,
+            current: 0,
+            total: 0,
+        }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.current += bytes;
+        self.progress.moved(self.item, self.current, Some(self.total), false);
+    }
+
+    fn done(&self) {
+        self.progress.moved(self.item, self.current, Some(self.total), true);
+    }
+}
+
+/// `index.json`. The entries are kept as they are found, known fields or not.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    #[serde(default = "index_type")]
+    media_type: String,
+    manifests: Vec<Value>,
+    #[serde(flatten)]
+    extra: serde_json::Map<String, Value>,
+}
+
+fn index_type() -> String {
+    media_type::INDEX.to_owned()
+}
+
+impl Index {
+    fn of(manifests: Vec<Value>) -> Index {
+        Index {
+            schema_version: 2,
+            media_type: index_type(),
+            manifests,
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an index has only string keys")
+    }
+}
+
+/// The entries for an image: one for each name.
+fn entries(image: &Image, names: &[Reference]) -> Vec<Value> {
+    let named = |name: Option<&Reference>| {
+        let mut entry = image.manifest.clone();
+        if let Some(name) = name {
+            entry.annotations.insert(IMAGE_NAME.to_owned(), name.to_string());
+            entry.annotations.insert(REF_NAME.to_owned(), ref_name(name));
+        }
+        serde_json::to_value(entry).expect("a descriptor has only string keys")
+    };
+    if names.is_empty() {
+        vec![named(None)]
+    } else {
+        names.iter().map(|name| named(Some(name))).collect()
+    }
+}
+
+/// What of the name identifies an image within its repository.
+fn ref_name(name: &Reference) -> String {
+    match (name.tag(), name.digest()) {
+        (Some(tag), _) => tag.to_owned(),
+        (None, Some(digest)) => digest.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Puts the entries for `image` into `index.json`, one process at a time.
+fn add_to_index(dest: &Path, image: &Image, names: &[Reference]) -> Result<(), Error> {
+    let lock_path = dest.join("index.json.lock");
+    let lock = File::create(&lock_path).map_err(Error::io("lock", &lock_path))?;
+    lock.lock().map_err(Error::io("lock", &lock_path))?;
+    let path = dest.join("index.json");
+    let new = entries(image, names);
+    let index = match fs::read(&path) {
+        Ok(bytes) => {
+            let mut index: Index = serde_json::from_slice(&bytes).map_err(|source| Error::ForeignIndex {
+                path: path.clone(),
+                source,
+            })?;
+            index
+                .manifests
+                .retain(|old| !new.iter().any(|new| supersedes(new, old)));
+            index.manifests.extend(new);
+            index
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Index::of(new),
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    write_file(&path, &index.to_bytes())
+}
+
+/// Whether `new` takes the place of `old`: it has its name, or they are the same image and `old` has no name.
+fn supersedes(new: &Value, old: &Value) -> bool {
+    let annotation = |entry: &Value, key: &str| entry["annotations"][key].as_str().map(str::to_owned);
+    let name = |entry| (annotation(entry, IMAGE_NAME), annotation(entry, REF_NAME));
+    match name(old) {
+        (None, None) => old["digest"] == new["digest"],
+        (None, tag) => tag == name(new).1,
+        (image, _) => image == name(new).0,
+    }
+}
+
+fn copy_blob(part: &Part, to: &Path) -> Result<(), Error> {
+    let size = part.descriptor.size;
+    if fs::metadata(to).is_ok_and(|found| found.is_file() && found.len() == size) {
+        return Ok(());
+    }
+    let mut from = File::open(&part.path).map_err(Error::io("read", &part.path))?;
+    dest::replace(to, Permissions::from_mode(0o666), |file| {
+        let read = std::io::copy(&mut from, file).map_err(Error::io("write", to))?;
+        if read == size {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                path: part.path.clone(),
+                expected: size,
+                read,
+            })
+        }
+    })
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    dest::replace(path, Permissions::from_mode(0o666), |file| {
+        file.write_all(bytes).map_err(Error::io("write", path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_layout_moves_to_the_new_image() {
+        let entry = |digest: &str, image: Option<&str>, tag: Option<&str>| {
+            let mut annotations = json!({});
+            for (key, value) in [(IMAGE_NAME, image), (REF_NAME, tag)] {
+                if let Some(value) = value {
+                    annotations[key] = json!(value);
+                }
+            }
+            json!({ "digest": digest, "annotations": annotations })
+        };
+        let new = entry("new", Some("docker.io/library/a:1"), Some("1"));
+        for (old, superseded) in [
+            (entry("old", Some("docker.io/library/a:1"), Some("1")), true),
+            (entry("old", Some("docker.io/library/b:1"), Some("1")), false),
+            (entry("old", None, Some("1")), true),
+            (entry("old", None, Some("2")), false),
+            (entry("old", None, None), false),
+            (entry("new", None, None), true),
+            (json!({ "digest": "old" }), false),
+            (json!("nonsense"), false),
+        ] {
+            assert_eq!(supersedes(&new, &old), superseded, "{old}");
+        }
+    }
+}

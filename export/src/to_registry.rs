@@ -1,0 +1,78 @@
+//! An image to registries: for each repository the blobs, several at once, then the manifest under each name, so that no
+//! name ever leads to an image that lacks a part.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache::Store;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use oci::{Push, Reference};
+
+use crate::image::Part;
+use crate::{Error, Image, Progress};
+
+const BLOBS_AT_ONCE: usize = 4;
+
+/// Pushes `image` under each of `names`.
+///
+/// # Errors
+/// [`Error::Push`] with the first thing that went wrong, [`Error::MissingBlob`].
+pub async fn to_registry(
+    store: &Store,
+    image: &Image,
+    names: &[Reference],
+    push: &dyn Push,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let parts = image.content(store)?;
+    let manifest = image.manifest_bytes(store)?;
+    let mut repositories = Vec::new();
+    for name in names {
+        if !repositories.contains(&name.name()) {
+            push_blobs(name, &parts, push, progress).await?;
+            repositories.push(name.name());
+        }
+    }
+    for name in names {
+        let item = format!("pushing manifest for {name}@{}", image.manifest.digest);
+        progress.moved(&item, 0, None, false);
+        push.push_manifest(name, &image.manifest, &manifest)
+            .await
+            .map_err(|source| failed(name, source))?;
+        progress.moved(&item, 0, None, true);
+    }
+    Ok(())
+}
+
+async fn push_blobs(name: &Reference, parts: &[Part], push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
+    stream::iter(parts)
+        .map(|part| push_blob(name, part, push, progress))
+        .buffer_unordered(BLOBS_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn push_blob(name: &Reference, part: &Part, push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
+    let blob = &part.descriptor;
+    let item = format!("pushing {}", blob.digest);
+    let so_far = AtomicU64::new(0);
+    let sent = |bytes| {
+        let sum = so_far.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // What is sent again after a broken connection does not count twice.
+        progress.moved(&item, sum.min(blob.size), Some(blob.size), false);
+    };
+    push.push_blob(name, blob, part.path.clone(), &sent)
+        .await
+        .map_err(|source| failed(name, source))?;
+    progress.moved(&item, blob.size, Some(blob.size), true);
+    Ok(())
+}
+
+fn failed(name: &Reference, source: oci::PortError) -> Error {
+    Error::Push {
+        name: name.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

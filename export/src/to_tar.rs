@@ -1,0 +1,117 @@
+//! A root file system as one tar archive: owners, modes, times, hard links, nodes and file capabilities as they are.
+//! Sockets are left out, as no archive can hold them.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+use rustix::io::Errno;
+use tar::EntryType;
+
+use crate::Error;
+use crate::archive::{Archive, Entry};
+use crate::walk::{Found, walk};
+
+const CAPABILITY: &str = "security.capability";
+/// More than the largest form of a file capability.
+const CAPABILITY_LIMIT: usize = 64;
+
+/// Writes what is below the mounted `tree`. With `epoch` all entries have that time.
+///
+/// # Errors
+/// If reading or writing fails.
+pub fn to_tar(tree: &Path, epoch: Option<i64>, out: impl Write) -> Result<(), Error> {
+    let mut archive = Archive::new(out);
+    let mut links = HashMap::new();
+    walk(tree, |found| append(&mut archive, found, epoch, &mut links))?;
+    archive.finish()
+}
+
+/// The names of files that have several, by device and inode.
+type Links = HashMap<(u64, u64), Vec<u8>>;
+
+fn append<W: Write>(
+    archive: &mut Archive<W>,
+    found: &Found,
+    epoch: Option<i64>,
+    links: &mut Links,
+) -> Result<(), Error> {
+    let metadata = &found.metadata;
+    let Some(kind) = kind_of(metadata) else {
+        return Ok(());
+    };
+    let mut name = found.relative.as_os_str().as_bytes().to_vec();
+    if kind == EntryType::Directory {
+        name.push(b'/');
+    }
+    let mut entry = Entry {
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mtime: epoch.unwrap_or(metadata.mtime()),
+        ..Entry::new(&name, kind, metadata.mode())
+    };
+    if metadata.nlink() > 1 && kind != EntryType::Directory {
+        let first = links
+            .entry((metadata.dev(), metadata.ino()))
+            .or_insert_with(|| name.clone());
+        if *first != name {
+            entry.kind = EntryType::Link;
+            entry.link = first;
+            return archive.bare(&entry);
+        }
+    }
+    match kind {
+        EntryType::Regular => {
+            let capability = capability(&found.path)?;
+            entry.xattrs = capability.as_slice();
+            entry.size = metadata.len();
+            archive.file(&entry, &found.path)
+        }
+        EntryType::Symlink => {
+            let target = fs::read_link(&found.path).map_err(Error::io("read", &found.path))?;
+            let target = target.into_os_string().into_vec();
+            entry.link = &target;
+            archive.bare(&entry)
+        }
+        EntryType::Char | EntryType::Block => {
+            entry.device = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+            archive.bare(&entry)
+        }
+        _ => archive.bare(&entry),
+    }
+}
+
+/// `None` for a socket.
+fn kind_of(metadata: &Metadata) -> Option<EntryType> {
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        Some(EntryType::Directory)
+    } else if kind.is_file() {
+        Some(EntryType::Regular)
+    } else if kind.is_symlink() {
+        Some(EntryType::Symlink)
+    } else if kind.is_char_device() {
+        Some(EntryType::Char)
+    } else if kind.is_block_device() {
+        Some(EntryType::Block)
+    } else if kind.is_fifo() {
+        Some(EntryType::Fifo)
+    } else {
+        None
+    }
+}
+
+fn capability(path: &Path) -> Result<Option<(&'static str, Vec<u8>)>, Error> {
+    let mut value = [0; CAPABILITY_LIMIT];
+    match rustix::fs::lgetxattr(path, CAPABILITY, &mut value) {
+        Ok(length) => Ok(Some((CAPABILITY, value[..length].to_vec()))),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(error) => Err(Error::io("read the capabilities of", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
