@@ -1,0 +1,273 @@
+//! What can go wrong between us and a registry, in words for the user, and how it maps to the port's errors.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oci::PortError;
+use reqwest::{StatusCode, Url};
+
+/// Why a registry could not give or take something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The TLS library refuses its configuration.
+    #[error("cannot set up TLS: {0}")]
+    Tls(rustls::Error),
+    /// The HTTP library refuses its configuration.
+    #[error("cannot set up the HTTP client: {0}")]
+    HttpClient(String),
+    /// The host part of a name makes no URL.
+    #[error("`{host}` is not the address of a registry: {reason}")]
+    Address {
+        /// As in the name.
+        host: String,
+        /// What the URL parser says.
+        reason: String,
+    },
+    /// No connection came about: name lookup, TCP, TLS or proxy failed.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A connection broke or fell silent.
+    #[error("{request}: {detail}")]
+    Broken {
+        /// Method and URL.
+        request: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The registry does not have it.
+    #[error("{request}: not found{said}")]
+    NotFound {
+        /// Method and URL.
+        request: String,
+        /// What the registry says about it, starting with `: ` unless empty.
+        said: String,
+    },
+    /// Credentials are missing or were refused.
+    #[error("{0}")]
+    Denied(String),
+    /// Credentials are configured but cannot be read.
+    #[error("cannot read credentials from `{path}`: {reason}")]
+    Credentials {
+        /// The configuration file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Another status than the request asked for.
+    #[error("{request}: {status}{said}")]
+    Status {
+        /// Method and URL.
+        request: String,
+        /// The status.
+        status: StatusCode,
+        /// What the registry says about it, starting with `: ` unless empty.
+        said: String,
+        /// When the registry wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The status is right but the rest breaks the rules.
+    #[error("{request}: {detail}")]
+    Answer {
+        /// Method and URL.
+        request: String,
+        /// Which rule.
+        detail: String,
+    },
+    /// A document or local file is not what it should be.
+    #[error(transparent)]
+    Content(#[from] oci::Error),
+}
+
+/// Whether asking again may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hope {
+    /// It will not.
+    None,
+    /// It may, if the host was there a moment ago.
+    IfItWasThere,
+    /// It may, after the time the registry named.
+    After(Option<Duration>),
+}
+
+impl Error {
+    pub(crate) fn hope(&self) -> Hope {
+        match self {
+            Error::Unreachable(_) => Hope::IfItWasThere,
+            Error::Broken { .. } => Hope::After(None),
+            Error::Status {
+                status, retry_after, ..
+            } if status.is_server_error()
+                || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
+            {
+                Hope::After(*retry_after)
+            }
+            _ => Hope::None,
+        }
+    }
+
+    /// The port's error for what happened while asking for `name`.
+    pub(crate) fn of(self, name: &impl ToString) -> PortError {
+        let name = name.to_string();
+        let detail = self.to_string();
+        match self {
+            Error::NotFound { .. } => PortError::NotFound { name },
+            Error::Denied(_) | Error::Credentials { .. } => PortError::Denied { name, detail },
+            Error::Status { .. } | Error::Answer { .. } | Error::Address { .. } => PortError::Protocol { name, detail },
+            Error::Unreachable(_) | Error::Broken { .. } | Error::Tls(_) | Error::HttpClient(_) => {
+                PortError::Unreachable { name, detail }
+            }
+            Error::Content(source) => PortError::Content { name, source },
+        }
+    }
+}
+
+/// Method and URL for messages. The query stays out: that of a redirect is often as good as a password.
+pub(crate) fn shown(method: &reqwest::Method, url: &Url) -> String {
+    format!("{method} {}", bare(url))
+}
+
+fn bare(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails for URLs that cannot hold them, which is as well.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+/// The error of a request that got no answer. `roots` is the number of CA certificates trusted.
+pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, roots: usize) -> Error {
+    let host = match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_owned(),
+    };
+    let chain = causes(error);
+    if !error.is_connect() {
+        return Error::Broken {
+            request,
+            detail: format!("the connection broke: {chain}"),
+        };
+    }
+    Error::Unreachable(if error.is_dns() || chain.contains("dns error") {
+        format!("cannot look up the host `{host}`: {chain}")
+    } else if error.is_timeout() {
+        format!("no connection to `{host}` in time")
+    } else if io_kind(error) == Some(io::ErrorKind::ConnectionRefused) {
+        format!("connection refused by `{host}`: no registry listens there")
+    } else if chain.contains("invalid peer certificate") && roots == 0 {
+        format!("no CA certificates were found to check `{host}` by; name some in SSL_CERT_FILE: {chain}")
+    } else {
+        format!("cannot connect to `{host}`: {chain}")
+    })
+}
+
+/// The causes of an error of the HTTP library, without its own first line, which repeats the URL.
+pub(crate) fn causes(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+        next = cause.source();
+    }
+    if parts.is_empty() {
+        error.to_string()
+    } else {
+        parts.join(": ")
+    }
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && error.raw_os_error().is_some()
+        {
+            return Some(error.kind());
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// What a registry says in the body of an error: `: CODE: message`, or the start of a text, or nothing.
+pub(crate) fn said(body: &[u8]) -> String {
+    const SHOWN: usize = 300;
+    let document: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let from_json = document.as_ref().map(|document| {
+        let errors = document.get("errors").and_then(|errors| errors.as_array());
+        let texts = errors.into_iter().flatten().filter_map(one_error);
+        let texts = texts.collect::<Vec<_>>().join("; ");
+        let details = document.get("details").or_else(|| document.get("message"));
+        if texts.is_empty() {
+            details.and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+        } else {
+            texts
+        }
+    });
+    let text = from_json.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    // Pages of HTML tell nothing.
+    if text.trim_start().starts_with('<') || text.trim().is_empty() {
+        return String::new();
+    }
+    let line = text
+        .split(char::is_control)
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let short: String = line.trim().chars().take(SHOWN).collect();
+    format!(": {short}")
+}
+
+fn one_error(error: &serde_json::Value) -> Option<String> {
+    let field = |name| {
+        error
+            .get(name)
+            .and_then(|value| value.as_str())
+            .filter(|text| !text.is_empty())
+    };
+    match (field("code"), field("message")) {
+        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+        (one, other) => one.or(other).map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_quoted_in_its_own_words() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no","detail":{}},{"code":"X"}]}"#,
+                ": DENIED: no; X",
+            ),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                ": incorrect username or password",
+            ),
+            (
+                "Client sent an HTTP request\nto an HTTPS server.\n",
+                ": Client sent an HTTP request to an HTTPS server.",
+            ),
+            ("<html><body>502</body></html>", ""),
+            ("{}", ""),
+            ("", ""),
+            ("\u{1b}[31mred", ": [31mred"),
+        ] {
+            assert_eq!(said(body.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn secrets_in_urls_are_not_shown() {
+        let url = Url::parse("https://u:p@h:1/v2/a?X-Amz-Signature=s#f").unwrap();
+        assert_eq!(shown(&reqwest::Method::GET, &url), "GET https://h:1/v2/a");
+    }
+}
