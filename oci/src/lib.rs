@@ -31,7 +31,7 @@ pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use descriptor::Descriptor;
 pub use digest::{ChainId, DiffId, Digest, Hasher};
 pub use error::Error;
-pub use layout::Layout;
+pub use layout::{Layout, Layouts};
 pub use manifest::{Index, Manifest, ManifestKind};
 pub use platform::Platform;
 pub use port::{Blob, BoxFuture, Fetch, ImageName, PortError, Push, ResolvedImage};
