@@ -1,0 +1,109 @@
+//! What can be typed: the shape of the command line, nothing of its meaning (that is `request`).
+//!
+//! `rbuild [FLAGS] CONTEXT` builds: a command line whose first word is no command is one of `build`. A folder named like
+//! a command is written `./images`. Flags are docker's: the same names, and Go's spellings of switches
+//! (`--push=false`).
+
+mod build;
+mod go_style;
+mod images;
+mod not_yet;
+pub(crate) mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use build::{BuildArgs, Network, OutputArgs};
+pub(crate) use go_style::boolean;
+pub(crate) use images::{
+    CompletionsArgs, DebugArgs, DebugCommand, ImagesArgs, InspectArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, RunArgs,
+    TableFormat, TagArgs,
+};
+
+use crate::ui::Mode;
+
+const EXAMPLE: &str = "\
+Example:
+  rbuild -t registry.example.com/app:1 --push .
+          builds ./Dockerfile and pushes the image
+
+Exit codes:
+  0  done    1  failed    2  not understood or not supported    130  cancelled
+  `rbuild run` passes on the exit code of the process; 125 is a failure of rbuild itself";
+
+/// Builds container images from Dockerfiles: no daemon, no root needed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    after_help = EXAMPLE,
+    override_usage = "rbuild [FLAGS] CONTEXT\n       rbuild COMMAND …",
+    args_override_self = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// Where images and the cache are kept
+    #[arg(long, global = true, value_name = "DIR", env = "RBUILD_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image; the word `build` may be left out
+    Build(Box<BuildArgs>),
+    /// Get an image from a registry
+    Pull(PullArgs),
+    /// Send an image to its registry
+    Push(PushArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// List the images
+    Images(ImagesArgs),
+    /// Show all that is known of an image, as JSON
+    Inspect(InspectArgs),
+    /// Remove names of images
+    Rmi(RmiArgs),
+    /// Run a process on an image and throw away what it changed
+    Run(RunArgs),
+    /// Show what takes up space
+    Du,
+    /// Remove what no image needs
+    Prune(PruneArgs),
+    /// Show the version
+    Version,
+    /// Write completions for a shell
+    Completions(CompletionsArgs),
+    /// Look into the inner workings
+    #[command(hide = true)]
+    Debug(DebugArgs),
+}
+
+/// Reads the command line, whose first word is the program's name.
+///
+/// # Errors
+/// What clap has to say, which includes help and version.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let words = go_style::normalized(words.into_iter().collect(), &Cli::command());
+    let matches = Cli::command().try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The mode typed, or else that of the environment variable `BUILDKIT_PROGRESS` if it names one.
+pub(crate) fn progress_mode(typed: Mode, environment: Option<&str>) -> Mode {
+    let named = environment.and_then(|text| <Mode as clap::ValueEnum>::from_str(text, true).ok());
+    match typed {
+        Mode::Auto => named.unwrap_or_default(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The flags of `rbuild build`: those of `docker buildx build`, under its names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use graph::Ulimit;
+
+use super::not_yet::NotYet;
+use super::values::{self, ExtraHost, Pair};
+use crate::ui::Mode;
+
+/// What was typed after `rbuild build`.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct BuildArgs {
+    /// The folder that COPY and ADD read from
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: OsString,
+
+    /// What goes in.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// What RUN sees.
+    #[command(flatten)]
+    pub(crate) run: RunStepArgs,
+
+    /// What comes out.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    /// How the work is done.
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+
+    /// What cannot be had.
+    #[command(flatten)]
+    pub(crate) not_yet: NotYet,
+}
+
+/// What goes into the build.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub(crate) struct InputArgs {
+    /// The Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Build this stage instead of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Value for an ARG; without `=` it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = values::pair)]
+    pub(crate) build_arg: Vec<Pair>,
+
+    /// Another context or image under a name: folder, docker-image://…, oci-layout://…
+    #[arg(long, value_name = "NAME=SOURCE", value_parser = values::named)]
+    pub(crate) build_context: Vec<(String, String)>,
+
+    /// Label for the image
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) label: Vec<Pair>,
+
+    /// Platform of the image, for example linux/arm64
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+
+    /// Look for newer versions of base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+}
+
+/// What the processes of RUN see.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "RUN")]
+pub(crate) struct RunStepArgs {
+    /// Network of RUN steps that do not choose one
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(crate) network: Network,
+
+    /// Allow the Dockerfile something: network.host
+    #[arg(long, value_name = "RIGHT")]
+    pub(crate) allow: Vec<String>,
+
+    /// Line for /etc/hosts
+    #[arg(long, value_name = "HOST=ADDRESS", value_parser = values::extra_host)]
+    pub(crate) add_host: Vec<ExtraHost>,
+
+    /// Size of /dev/shm, for example 256m
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) shm_size: Option<u64>,
+
+    /// Resource limit, for example nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
+    pub(crate) ulimit: Vec<Ulimit>,
+}
+
+/// What comes out of the build.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Name of the image; may be given several times
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Vec<String>,
+
+    /// Where the result goes: type=oci,dest=app.tar, type=local,dest=out, …
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Vec<String>,
+
+    /// Push the image to its registry
+    #[arg(long)]
+    pub(crate) push: bool,
+
+    /// Load the image into docker or podman
+    #[arg(long)]
+    pub(crate) load: bool,
+
+    /// Write the image's ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Provenance attestation; only `false` is supported
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = false, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
+
+    /// SBOM attestation; only `false` is supported
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = false, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+}
+
+/// How the work is done and shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct WorkArgs {
+    /// Do every step again
+    #[arg(long, conflicts_with = "no_cache_filter")]
+    pub(crate) no_cache: bool,
+
+    /// Do the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// How many steps may run at the same time [default: number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_parallelism: Option<u32>,
+
+    /// Show progress as: auto, plain, tty, quiet, none
+    #[arg(long, value_name = "MODE", default_value = "auto", hide_default_value = true, value_parser = progress)]
+    pub(crate) progress: Mode,
+
+    /// Print nothing but the image's ID
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// The network of RUN steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// The builder's choice
+    Default,
+    /// A loopback of its own
+    None,
+    /// That of the host
+    Host,
+}
+
+fn progress(text: &str) -> Result<Mode, String> {
+    if text == "rawjson" {
+        return Err("--progress=rawjson is not supported yet".to_owned());
+    }
+    <Mode as ValueEnum>::from_str(text, false).map_err(|_| "expected auto, plain, tty, quiet or none".to_owned())
+}

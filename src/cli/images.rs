@@ -1,0 +1,190 @@
+//! The flags of the commands around images and the store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use oci::{Platform, Reference};
+
+use super::values;
+
+/// `rbuild pull`.
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The image
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Reference,
+
+    /// For this platform instead of the host's
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Print nothing but the digest
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `rbuild push`.
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// The image
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Reference,
+
+    /// Print nothing but the digest
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `rbuild tag`.
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// An image that is here
+    #[arg(value_name = "NAME")]
+    pub(crate) source: String,
+
+    /// Its further name
+    #[arg(value_name = "NEW")]
+    pub(crate) target: Reference,
+}
+
+/// `rbuild images`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// Only images of this repository, or with this name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// How they are listed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: TableFormat,
+
+    /// Print nothing but IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// Columns for people
+    Table,
+    /// One JSON array
+    Json,
+}
+
+/// `rbuild inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The images: names, or the beginning of an ID
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// `rbuild rmi`.
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// The names to remove; what only they needed goes at the next prune
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// `rbuild run`.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct RunArgs {
+    /// Hand standard input to the process
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// Nothing is kept in any case; accepted for the fingers' sake
+    #[arg(long, hide = true)]
+    pub(crate) rm: bool,
+
+    /// Program to run instead of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+
+    /// Environment variable; without `=` it is taken from the environment
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::pair)]
+    pub(crate) env: Vec<values::Pair>,
+
+    /// User, and perhaps group, of the process
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// Network of the process: host or none
+    #[arg(long, value_name = "MODE", default_value = "host")]
+    pub(crate) network: super::build::Network,
+
+    /// An image that is here: its name, or the beginning of its ID
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Program and arguments instead of the image's
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// `rbuild prune`.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Also remove results of steps that the next build could use
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Only what was not used for so long, for example 24h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Keep so much of what was used last, for example 10GB
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) keep_storage: Option<u64>,
+}
+
+/// `rbuild completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `rbuild debug`.
+#[derive(Debug, Args)]
+pub(crate) struct DebugArgs {
+    /// What to look at.
+    #[command(subcommand)]
+    pub(crate) command: DebugCommand,
+}
+
+/// What can be looked at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// The syntax tree of a Dockerfile
+    Ast {
+        /// The file, or `-`
+        file: PathBuf,
+    },
+    /// A word, expanded and split
+    Words {
+        /// As it stands in a Dockerfile
+        word: String,
+        /// Variables: NAME=VALUE
+        #[arg(value_parser = values::pair)]
+        variables: Vec<values::Pair>,
+    },
+    /// Waits for an archive on standard input, then becomes the program that loads it
+    LoadWhenReady {
+        /// docker or podman, with its path
+        program: PathBuf,
+    },
+}

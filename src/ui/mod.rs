@@ -1,0 +1,144 @@
+//! Progress: events in, words and pictures out, all of it to stderr.
+//!
+//! A thread of its own draws, so that neither the build waits for a slow terminal at every line nor a busy build makes
+//! the picture stutter. The channel to it is bounded: a process that writes faster than anyone can show is slowed down
+//! rather than kept in memory.
+//!
+//! Not here: what a command answers (stdout), and how errors are phrased (`error`).
+
+mod excerpt;
+mod failure;
+mod plain;
+mod quiet;
+mod steps;
+pub(crate) mod text;
+mod tty;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use solver::{Event, Reporter};
+
+pub(crate) use excerpt::excerpt;
+pub(crate) use failure::report;
+pub(crate) use steps::FailedStep;
+
+use steps::Steps;
+
+/// Events that may wait to be shown.
+const QUEUE: usize = 4096;
+/// How often the picture is renewed.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// A moving picture on a terminal, else lines
+    #[default]
+    Auto,
+    /// Lines
+    Plain,
+    /// A moving picture
+    Tty,
+    /// Nothing but what failed
+    Quiet,
+    /// Nothing
+    None,
+}
+
+/// How the terminal wants to be treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Screen {
+    /// Whether stderr is a terminal.
+    pub(crate) is_terminal: bool,
+    /// Whether colours are welcome.
+    pub(crate) colours: bool,
+    /// How many lines of a running process are shown below its step.
+    pub(crate) log_lines: usize,
+}
+
+/// One way to show progress.
+trait Display: Send {
+    /// Takes in an event; `steps` holds it already.
+    fn take(&mut self, at: Duration, event: &Event, steps: &Steps);
+    /// Shows what there is.
+    fn refresh(&mut self, now: Duration, steps: &Steps) -> io::Result<()>;
+    /// Shows the rest; nothing comes after it.
+    fn finish(&mut self, now: Duration, steps: &Steps) -> io::Result<()>;
+}
+
+enum Message {
+    Event(Instant, Event),
+    End,
+}
+
+/// Progress under way.
+#[must_use = "progress is shown to its end only by `finish`"]
+pub(crate) struct UiHandle {
+    sender: SyncSender<Message>,
+    thread: JoinHandle<Steps>,
+}
+
+/// Starts to show progress below `heading`. The reporter may outlive the progress: what it is told then is dropped.
+pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, UiHandle) {
+    let display: Box<dyn Display> = match mode {
+        Mode::Tty => Box::new(tty::Tty::new(screen, heading)),
+        Mode::Auto if screen.is_terminal => Box::new(tty::Tty::new(screen, heading)),
+        Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr(), heading.to_owned())),
+        Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
+    };
+    let (sender, receiver) = sync_channel(QUEUE);
+    let thread = std::thread::spawn(move || draw(display, &receiver));
+    let events = sender.clone();
+    let reporter = Reporter::new(Arc::new(move |event| {
+        // Nobody listens any more: the build is over, and so is the interest in its events.
+        let _ = events.send(Message::Event(Instant::now(), event));
+    }));
+    (reporter, UiHandle { sender, thread })
+}
+
+impl UiHandle {
+    /// Shows what is left and gives the steps that failed.
+    pub(crate) fn finish(self) -> Vec<FailedStep> {
+        let _ = self.sender.send(Message::End);
+        match self.thread.join() {
+            Ok(steps) => steps.failed(),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// The thread's work: takes in what has come, then draws, until the end.
+fn draw(mut display: Box<dyn Display>, receiver: &Receiver<Message>) -> Steps {
+    let start = Instant::now();
+    let mut steps = Steps::default();
+    // A stderr that is closed or full must not fail the build.
+    let mut writable = true;
+    let mut drawn = start;
+    loop {
+        let message = receiver.recv_timeout(REFRESH);
+        let is_idle = message.is_err();
+        match message {
+            Ok(Message::Event(when, event)) => {
+                let at = when.saturating_duration_since(start);
+                steps.apply(at, &event);
+                if writable {
+                    display.take(at, &event, &steps);
+                }
+            }
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if writable && (is_idle || drawn.elapsed() >= REFRESH) {
+            writable = display.refresh(start.elapsed(), &steps).is_ok();
+            drawn = Instant::now();
+        }
+    }
+    if writable {
+        let _ = display.finish(start.elapsed(), &steps);
+    }
+    steps
+}

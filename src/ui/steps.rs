@@ -1,0 +1,193 @@
+//! The steps of a build as events tell of them: the model that every kind of progress shows.
+//!
+//! Bounded: of what a process writes only the last lines are kept here, the whole is in the step's log file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use solver::{Event, Failure, Outcome, StepId};
+
+use super::text;
+
+/// So many lines of a failed step are shown again at the end.
+const KEPT_LINES: usize = 20;
+
+/// One step. Times count from the start of the progress.
+#[derive(Debug)]
+pub(crate) struct StepState {
+    pub(crate) name: String,
+    pub(crate) started: Duration,
+    pub(crate) ended: Option<Duration>,
+    pub(crate) outcome: Option<Outcome>,
+    /// The last lines, oldest first.
+    pub(crate) log: VecDeque<LogLine>,
+    /// What moves, in the order of first sight.
+    pub(crate) items: Vec<Item>,
+}
+
+/// A line a process wrote, made harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogLine {
+    /// Since the step's start.
+    pub(crate) after: Duration,
+    pub(crate) text: String,
+}
+
+/// A part of a step that gets on.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) name: String,
+    pub(crate) current: u64,
+    pub(crate) total: Option<u64>,
+    pub(crate) done: bool,
+    pub(crate) started: Duration,
+    pub(crate) seen: Duration,
+}
+
+/// A step that failed, with what is needed to say so.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedStep {
+    pub(crate) name: String,
+    pub(crate) failure: Failure,
+    pub(crate) log: Vec<LogLine>,
+}
+
+/// All steps so far.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    steps: BTreeMap<StepId, StepState>,
+}
+
+impl Steps {
+    /// Takes in what happened `at` that time.
+    pub(crate) fn apply(&mut self, at: Duration, event: &Event) {
+        if let Event::Started { step, name } = event {
+            self.steps.insert(*step, StepState::new(at, name));
+            return;
+        }
+        let Some(state) = self.steps.get_mut(&step_of(event)) else {
+            return;
+        };
+        match event {
+            Event::Started { .. } => {}
+            Event::Line { text, .. } => state.keep_line(at, text::harmless(text)),
+            Event::Note { text, .. } => state.keep_line(at, text::harmless(text.as_bytes())),
+            Event::Moved {
+                item,
+                current,
+                total,
+                done,
+                ..
+            } => state.move_item(at, item, (*current, *total, *done)),
+            Event::Finished { outcome, .. } => {
+                state.ended = Some(at);
+                state.outcome = Some(outcome.clone());
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, step: StepId) -> Option<&StepState> {
+        self.steps.get(&step)
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = (StepId, &StepState)> {
+        self.steps
+            .iter()
+            .filter(|(_, state)| state.ended.is_none())
+            .map(|(id, state)| (*id, state))
+    }
+
+    /// How many have ended, and how many there are.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let ended = self.steps.values().filter(|state| state.ended.is_some()).count();
+        (ended, self.steps.len())
+    }
+
+    /// Those that failed, in the order of start.
+    pub(crate) fn failed(self) -> Vec<FailedStep> {
+        let failed = self.steps.into_values().filter_map(|state| match state.outcome {
+            Some(Outcome::Failed(failure)) => Some(FailedStep {
+                name: state.name,
+                failure,
+                log: state.log.into(),
+            }),
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+impl StepState {
+    fn new(at: Duration, name: &str) -> StepState {
+        StepState {
+            name: text::harmless(name.replace('\n', " ").as_bytes()),
+            started: at,
+            ended: None,
+            outcome: None,
+            log: VecDeque::new(),
+            items: Vec::new(),
+        }
+    }
+
+    fn keep_line(&mut self, at: Duration, text: String) {
+        if self.log.len() == KEPT_LINES {
+            self.log.pop_front();
+        }
+        let after = at.saturating_sub(self.started);
+        self.log.push_back(LogLine { after, text });
+    }
+
+    fn move_item(&mut self, at: Duration, name: &str, (current, total, done): (u64, Option<u64>, bool)) {
+        let name = text::harmless(name.as_bytes());
+        let known = self.items.iter().position(|item| item.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.items.push(Item {
+                name,
+                current,
+                total,
+                done,
+                started: at,
+                seen: at,
+            });
+            self.items.len() - 1
+        });
+        let item = &mut self.items[index];
+        item.current = current;
+        item.total = total.or(item.total);
+        item.done = done;
+        item.seen = at;
+    }
+}
+
+impl Item {
+    /// `sha256:… 1.05MB / 3.40MB 0.2s done`, without the name.
+    pub(crate) fn progress(&self) -> String {
+        let mut out = String::new();
+        match self.total {
+            Some(total) if total > 0 => {
+                out.push_str(&format!(" {} / {}", text::bytes(self.current), text::bytes(total)));
+            }
+            _ if self.current > 0 => out.push_str(&format!(" {}", text::bytes(self.current))),
+            _ => {}
+        }
+        let took = self.seen.saturating_sub(self.started);
+        if took > Duration::from_millis(50) {
+            out.push_str(&format!(" {}", text::seconds(took)));
+        }
+        if self.done {
+            out.push_str(" done");
+        }
+        out
+    }
+}
+
+/// The step an event is about.
+pub(crate) fn step_of(event: &Event) -> StepId {
+    match event {
+        Event::Started { step, .. }
+        | Event::Line { step, .. }
+        | Event::Moved { step, .. }
+        | Event::Note { step, .. }
+        | Event::Finished { step, .. } => *step,
+    }
+}
