@@ -1,0 +1,20 @@
+//! Whole-program tests: the binary is run as a user runs it, on real base images, and what it printed and made is looked at.
+//!
+//! They take from the environment, as `scripts/test` sets it:
+//! `RBUILD_TEST_BASES` the folder of `scripts/make-bases`; `RBUILD_TEST_CA` a bundle of certificates for steps that reach
+//! the network; `RBUILD_TEST_USER` an ordinary user to run as too; `RBUILD_TEST_SCRATCH` a folder for stores.
+//! What cannot run says `skipped: needs …` on stderr.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "these are tests, though not all code of them is in one"
+)]
+
+mod concurrency;
+mod errors;
+mod examples;
+mod interrupt;
+mod progress;
+mod registry;
+mod runc;
+mod support;

@@ -1,0 +1,239 @@
+//! Against a real registry on the loopback: Debian's docker-registry, skopeo as the second opinion.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Bases, Workshop, ends_with, eventually, free_port, has, progress, run, skipped};
+
+const DOCKERFILE: &str = "FROM busybox\nRUN echo pushed > /file\nCMD [\"cat\", \"/file\"]\n";
+
+#[test]
+fn what_is_pushed_is_what_is_pulled() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let name = registry.name("app:1");
+    let metadata = push(&workshop, bases, &name);
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+
+    assert_eq!(
+        registry
+            .digest_seen_by_skopeo("app:1")
+            .unwrap_or_else(|| digest.to_owned()),
+        digest
+    );
+
+    let elsewhere = Workshop::own();
+    run(elsewhere.rbuild().args(["pull", &name]));
+    assert!(
+        run(elsewhere.rbuild().args(["inspect", &name])).contains(digest),
+        "the pulled image has another digest"
+    );
+    assert_eq!(run(elsewhere.rbuild().args(["run", &name])), "pushed\n");
+}
+
+#[test]
+fn an_image_is_pushed_after_it_was_built() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let context = workshop.context("later", &[("Dockerfile", DOCKERFILE)]);
+    let name = registry.name("later:2");
+    progress(workshop.build(bases, &context).args(["-t", "later"]));
+    run(workshop.rbuild().args(["tag", "later", &name]));
+    run(workshop.rbuild().args(["push", &name]));
+    run(Workshop::own().rbuild().args(["pull", &name]));
+}
+
+#[test]
+fn a_base_comes_from_a_registry_by_tag_and_by_digest() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    let metadata = push(&Workshop::own(), bases, &registry.name("base:1"));
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+    for base in [registry.name("base:1"), registry.name(&format!("base@{digest}"))] {
+        let workshop = Workshop::own();
+        let dockerfile = format!("FROM {base}\nRUN cat /file > /copy\nCMD [\"cat\", \"/copy\"]\n");
+        let context = workshop.context("upon", &[("Dockerfile", &dockerfile)]);
+        progress(workshop.build(bases, &context).args(["-t", "upon"]));
+        assert_eq!(run(workshop.rbuild().args(["run", "upon"])), "pushed\n", "FROM {base}");
+    }
+}
+
+#[test]
+fn skopeo_and_rbuild_write_layouts_of_the_same_digest() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    if !has("skopeo") {
+        return skipped("skopeo").unwrap_or_default();
+    }
+    let workshop = Workshop::own();
+    let name = registry.name("layout:1");
+    let metadata = push(&workshop, bases, &name);
+    let folder = workshop.path("layout");
+    let target = format!("oci:{}:1", folder.display());
+    run(Command::new("skopeo").args(["copy", "--src-tls-verify=false", &format!("docker://{name}"), &target]));
+    let index: Value = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], metadata["containerimage.digest"]);
+}
+
+#[test]
+fn what_a_registry_lacks_is_named() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let name = registry.name("not/there:9");
+    let context = workshop.context("lacking", &[("Dockerfile", &format!("FROM {name}\n"))]);
+    let stderr = ends_with(&mut workshop.build(bases, &context), 1);
+    assert!(stderr.contains(&name) && stderr.contains("not found"), "{stderr}");
+    let stderr = ends_with(workshop.rbuild().args(["pull", &name]), 1);
+    assert!(stderr.contains(&name) && stderr.contains("not found"), "{stderr}");
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_named() {
+    let workshop = Workshop::own();
+    let host = format!("127.0.0.1:{}", free_port());
+    let stderr = ends_with(workshop.rbuild().args(["pull", &format!("{host}/app:1")]), 1);
+    assert!(
+        stderr.contains(&host) && stderr.to_lowercase().contains("connection refused"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_registry_that_asks_who_we_are_gets_the_credentials_of_the_docker_config() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Password)) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let context = workshop.context("secret", &[("Dockerfile", DOCKERFILE)]);
+    let name = registry.name("secret:1");
+    let push = || {
+        let mut command = workshop.build(bases, &context);
+        command.args(["--push", "-t", &name]);
+        command
+    };
+    let stderr = ends_with(&mut push(), 1).to_lowercase();
+    assert!(stderr.contains("401") || stderr.contains("unauthorized"), "{stderr}");
+
+    let login = format!(
+        "{{\"auths\":{{\"{}\":{{\"auth\":\"YWRhOnNlY3JldA==\"}}}}}}",
+        registry.host()
+    );
+    let config = workshop.context("docker", &[("config.json", &login)]);
+    progress(push().env("DOCKER_CONFIG", config));
+}
+
+/// Builds and pushes; gives what `--metadata-file` says.
+fn push(workshop: &Workshop, bases: &Bases, name: &str) -> Value {
+    let context = workshop.context("pushed", &[("Dockerfile", DOCKERFILE)]);
+    let metadata = workshop.path("metadata.json");
+    progress(
+        workshop
+            .build(bases, &context)
+            .args(["--push", "-t", name, "--metadata-file"])
+            .arg(&metadata),
+    );
+    serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap()
+}
+
+/// Who may use a registry.
+#[derive(Clone, Copy)]
+enum Access {
+    Open,
+    /// `ada` with the password `secret`.
+    Password,
+}
+
+/// A docker-registry process with a folder of its own, ended when dropped.
+struct Registry {
+    server: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start(access: Access) -> Option<Registry> {
+        let program = ["/usr/bin/docker-registry", "/usr/local/bin/docker-registry"].map(PathBuf::from);
+        let Some(program) = program.into_iter().find(|path| path.exists()) else {
+            return skipped("docker-registry");
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let users = folder.path().join("users");
+        fs::write(
+            &users,
+            "ada:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n",
+        )
+        .unwrap();
+        let mut configuration = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: '127.0.0.1:{port}'}}\n",
+            folder.path().join("blobs").display()
+        );
+        if let Access::Password = access {
+            configuration += &format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", users.display());
+        }
+        let file = folder.path().join("config.yml");
+        fs::write(&file, configuration).unwrap();
+        let quiet = || Stdio::null();
+        let server = Command::new(program)
+            .arg("serve")
+            .arg(file)
+            .stdout(quiet())
+            .stderr(quiet())
+            .spawn()
+            .unwrap();
+        let registry = Registry {
+            server,
+            port,
+            _folder: folder,
+        };
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        assert!(
+            eventually(Duration::from_secs(20), listens),
+            "docker-registry does not start"
+        );
+        Some(registry)
+    }
+
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn name(&self, image: &str) -> String {
+        format!("{}/{image}", self.host())
+    }
+
+    /// The digest another program finds; nothing when that program is not installed.
+    fn digest_seen_by_skopeo(&self, image: &str) -> Option<String> {
+        if !has("skopeo") {
+            return skipped("skopeo");
+        }
+        let mut command = Command::new("skopeo");
+        command.args(["inspect", "--tls-verify=false", "--format={{.Digest}}"]);
+        Some(
+            run(command.arg(format!("docker://{}", self.name(image))))
+                .trim()
+                .to_owned(),
+        )
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
