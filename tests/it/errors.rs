@@ -69,15 +69,15 @@ fn a_broken_dockerfile_is_shown_with_its_line() {
 const MISUSED: &[(&[&str], i32, &str)] = &[
     (&["--frobnicate"], 2, "--frobnicate"),
     (&["--progress=loud"], 2, "loud"),
-    (&["--file=Nowhere"], 1, "Nowhere"),
+    (&["--file=Nowhere"], 2, "Nowhere"),
     (&["--target=nope"], 1, "nope"),
-    (&["--output=type=carrier-pigeon"], 1, "carrier-pigeon"),
-    (&["--push"], 1, "tag"),
-    (&["-t", "Not A Name"], 1, "Not A Name"),
-    (&["--secret=id=x,src=/dev/null"], 1, "--secret is not supported"),
-    (&["--ssh=default"], 1, "--ssh is not supported"),
-    (&["--cache-from=type=gha"], 1, "--cache-from is not supported"),
-    (&["--provenance=true"], 1, "provenance"),
+    (&["--output=type=carrier-pigeon"], 2, "carrier-pigeon"),
+    (&["--push"], 2, "tag"),
+    (&["-t", "Not A Name"], 2, "Not A Name"),
+    (&["--secret=id=x,src=/dev/null"], 2, "--secret is not supported"),
+    (&["--ssh=default"], 2, "--ssh is not supported"),
+    (&["--cache-from=type=gha"], 2, "--cache-from is not supported"),
+    (&["--provenance=true"], 2, "provenance"),
 ];
 
 #[test]
@@ -94,10 +94,10 @@ fn a_wrong_argument_is_named() {
 #[test]
 fn a_missing_context_and_a_missing_dockerfile_are_named() {
     let workshop = Workshop::own();
-    let stderr = ends_with(workshop.rbuild().arg("no-such-folder"), 1);
+    let stderr = ends_with(workshop.rbuild().arg("no-such-folder"), 2);
     assert!(stderr.contains("no-such-folder"), "{stderr}");
     let context = workshop.context("without", &[("README", "no Dockerfile here\n")]);
-    let stderr = ends_with(workshop.rbuild().arg(context), 1);
+    let stderr = ends_with(workshop.rbuild().arg(context), 2);
     assert!(
         stderr.contains("Dockerfile") && stderr.contains("no such file or directory"),
         "{stderr}"
