@@ -34,7 +34,7 @@ pub enum Error {
     #[error("no manifest for platform `{wanted}`; there are: {available}")]
     NoSuchPlatform {
         /// The platform asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// The platforms the index offers, comma separated.
         available: String,
     },

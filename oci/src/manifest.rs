@@ -102,7 +102,7 @@ impl Index {
             })
             .reduce(|best, next| if next.0 > best.0 { next } else { best });
         best.map(|(_, entry)| entry).ok_or_else(|| Error::NoSuchPlatform {
-            wanted: wanted.clone(),
+            wanted: Box::new(wanted.clone()),
             available: self
                 .manifests
                 .iter()

@@ -82,7 +82,7 @@ impl Client {
                 _ => Ok(response),
             };
         }
-        let ask = ask.from_byte(offset);
+        let ask = ask.starting_at(offset);
         self.obtain(&ask, &[StatusCode::PARTIAL_CONTENT, StatusCode::OK]).await
     }
 }

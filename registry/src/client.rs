@@ -245,7 +245,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub(crate) fn from_byte(mut self, offset: u64) -> Ask<'a> {
+    pub(crate) fn starting_at(mut self, offset: u64) -> Ask<'a> {
         self.push_header(RANGE, &format!("bytes={offset}-"));
         self
     }

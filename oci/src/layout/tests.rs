@@ -1,0 +1,297 @@
+//! The same layout, once as a directory and once as an archive, must answer alike.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::{Manifest, RunConfig};
+
+/// Documents and names that become a layout.
+#[derive(Default)]
+struct Draft {
+    entries: Vec<Descriptor>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Draft {
+    fn blob(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
+        self.blobs.push(bytes.to_owned());
+        Descriptor::of(media_type, bytes)
+    }
+
+    /// An image whose configuration bears `label` and which has one layer.
+    fn image(&mut self, platform: &str, label: &str) -> Descriptor {
+        let platform: Platform = platform.parse().unwrap();
+        let mut config = ImageConfig::scratch(&platform);
+        config.config = RunConfig {
+            user: label.to_owned(),
+            ..config.config
+        };
+        let config = self.blob(media_type::CONFIG, &config.to_bytes());
+        let layer = self.blob(media_type::LAYER, format!("layer of {label}").as_bytes());
+        let manifest = Manifest::new(media_type::MANIFEST, config, vec![layer]);
+        let mut descriptor = self.blob(media_type::MANIFEST, &manifest.to_bytes());
+        descriptor.platform = Some(platform);
+        descriptor
+    }
+
+    fn name(&mut self, descriptor: &Descriptor, annotations: &[(&str, &str)]) {
+        let mut entry = descriptor.clone();
+        for (key, value) in annotations {
+            entry.annotations.insert((*key).to_owned(), (*value).to_owned());
+        }
+        self.entries.push(entry);
+    }
+
+    fn write(&self, folder: &Path) -> [PathBuf; 2] {
+        let tree = folder.join("tree");
+        fs::create_dir_all(tree.join("blobs/sha256")).unwrap();
+        fs::write(tree.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        fs::write(tree.join("index.json"), Index::new(self.entries.clone()).to_bytes()).unwrap();
+        for blob in &self.blobs {
+            fs::write(tree.join(blob_name(Digest::of(blob))), blob).unwrap();
+        }
+        let archive = folder.join("image.tar");
+        let mut builder = tar::Builder::new(File::create(&archive).unwrap());
+        builder.append_dir_all(".", &tree).unwrap();
+        builder.into_inner().unwrap();
+        [tree, archive]
+    }
+}
+
+fn amd64() -> Platform {
+    "linux/amd64".parse().unwrap()
+}
+
+fn user_of(path: &Path, tag: Option<&str>, digest: Option<Digest>) -> Result<String, String> {
+    let layout = Layout::open(path).map_err(|error| error.to_string())?;
+    let resolved = layout
+        .resolve(tag, digest, &amd64())
+        .map_err(|error| error.to_string())?;
+    Ok(resolved.config.config.user)
+}
+
+#[test]
+fn an_image_is_found_by_tag_by_name_and_by_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let (one, two) = (draft.image("linux/amd64", "one"), draft.image("linux/amd64", "two"));
+    draft.name(&one, &[(TAG, "1")]);
+    draft.name(&two, &[(NAME, "docker.io/library/app:2"), (TAG, "2")]);
+    for path in draft.write(folder.path()) {
+        let found = |tag| user_of(&path, Some(tag), None);
+        assert_eq!(found("1").unwrap(), "one");
+        assert_eq!(found("2").unwrap(), "two");
+        assert_eq!(found("app:2").unwrap(), "two");
+        assert_eq!(found("docker.io/library/app:2").unwrap(), "two");
+        assert_eq!(user_of(&path, None, Some(two.digest)).unwrap(), "two");
+        let shown = path.display();
+        assert_eq!(
+            found("app").unwrap_err(),
+            format!("no image `app` in OCI layout `{shown}`; there are: `1`, `2`")
+        );
+        assert!(user_of(&path, None, None).unwrap_err().contains("no image `latest`"));
+    }
+}
+
+#[test]
+fn without_a_tag_latest_is_meant_or_the_only_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let (one, two) = (draft.image("linux/amd64", "one"), draft.image("linux/amd64", "two"));
+    draft.name(&one, &[(TAG, "1")]);
+    for path in draft.write(&folder.path().join("single")) {
+        assert_eq!(user_of(&path, None, None).unwrap(), "one");
+    }
+    draft.name(&two, &[(TAG, "latest")]);
+    for path in draft.write(&folder.path().join("several")) {
+        assert_eq!(user_of(&path, None, None).unwrap(), "two");
+    }
+}
+
+#[test]
+fn platforms_are_chosen_in_nested_indexes_and_in_the_layouts_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let (arm, amd) = (draft.image("linux/arm64", "arm"), draft.image("linux/amd64", "amd"));
+    let index = draft.blob(
+        media_type::INDEX,
+        &Index::new(vec![arm.clone(), amd.clone()]).to_bytes(),
+    );
+    draft.name(&index, &[(TAG, "nested")]);
+    draft.name(&arm, &[(TAG, "flat")]);
+    draft.name(&amd, &[(TAG, "flat")]);
+    for path in draft.write(folder.path()) {
+        let layout = Layout::open(&path).unwrap();
+        for (tag, root) in [("nested", index.digest), ("flat", amd.digest)] {
+            let resolved = layout.resolve(Some(tag), None, &amd64()).unwrap();
+            assert_eq!(resolved.config.config.user, "amd");
+            assert_eq!(
+                (resolved.root.digest, resolved.manifest_descriptor.digest),
+                (root, amd.digest)
+            );
+            assert_eq!(Digest::of(&resolved.manifest_bytes), amd.digest);
+        }
+        let error = layout
+            .resolve(Some("nested"), None, &"linux/s390x".parse().unwrap())
+            .unwrap_err();
+        assert!(error.to_string().contains("linux/arm64, linux/amd64"), "{error}");
+    }
+}
+
+#[test]
+fn a_digest_that_no_index_lists_is_read_as_what_it_says_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let amd = draft.image("linux/amd64", "amd");
+    for path in draft.write(folder.path()) {
+        assert_eq!(user_of(&path, None, Some(amd.digest)).unwrap(), "amd");
+        let layout = Layout::open(&path).unwrap();
+        let resolved = layout.resolve(None, Some(amd.digest), &amd64()).unwrap();
+        assert_eq!(resolved.root.media_type, media_type::MANIFEST);
+        let error = user_of(&path, None, Some(Digest::of(b"absent"))).unwrap_err();
+        assert!(error.contains("no image `sha256:"), "{error}");
+    }
+}
+
+#[test]
+fn blobs_are_read_where_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let blob = draft.blob(media_type::LAYER, &vec![7; 100_000]);
+    let mut wrong_size = blob.clone();
+    wrong_size.size += 1;
+    for path in draft.write(folder.path()) {
+        let layout = Layout::open(&path).unwrap();
+        let (mut first, mut second) = (layout.blob(&blob).unwrap(), layout.blob(&blob).unwrap());
+        let mut bytes = Vec::new();
+        first.read_exact(&mut [0; 10]).unwrap();
+        second.read_to_end(&mut bytes).unwrap();
+        assert_eq!(Digest::of(&bytes), blob.digest);
+        assert_eq!(first.read_to_end(&mut Vec::new()).unwrap(), 99_990);
+        assert!(layout.blob(&wrong_size).is_err());
+        let absent = layout.blob(&Descriptor::of(media_type::LAYER, b"absent"));
+        let error = absent.err().unwrap().to_string();
+        assert!(error.contains("it has no `blobs/sha256/"), "{error}");
+    }
+}
+
+#[test]
+fn damaged_documents_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let image = draft.image("linux/amd64", "x");
+    draft.name(&image, &[]);
+    let [tree, _] = draft.write(folder.path());
+    let manifest = tree.join(blob_name(image.digest));
+    let mut bytes = fs::read(&manifest).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] = b' ';
+    fs::write(&manifest, bytes).unwrap();
+    assert!(user_of(&tree, None, None).unwrap_err().contains("has digest"));
+}
+
+#[test]
+fn what_is_no_layout_says_why_and_shows_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("rootfs/etc")).unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    fs::write(at("text"), "not a tar archive").unwrap();
+    fs::write(at("image.tar.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+    fs::create_dir(at("old")).unwrap();
+    fs::write(at("old/oci-layout"), r#"{"imageLayoutVersion":"2.0"}"#).unwrap();
+    for (name, expected) in [
+        ("rootfs", "it has no `oci-layout`, only `etc`"),
+        ("empty", "it has no `oci-layout`, only emptiness"),
+        ("text", "is not an OCI layout"),
+        ("image.tar.gz", "compressed with gzip"),
+        ("old", "version `2.0` is not known"),
+        ("absent", "cannot read"),
+    ] {
+        let error = Layout::open(&at(name)).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_truncated_archive_is_noticed_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    draft.blob(media_type::LAYER, &vec![1; 50_000]);
+    let [_, archive] = draft.write(folder.path());
+    let length = fs::metadata(&archive).unwrap().len();
+    for cut in [length / 2, 700, 1] {
+        File::options()
+            .write(true)
+            .open(&archive)
+            .unwrap()
+            .set_len(cut)
+            .unwrap();
+        assert!(Layout::open(&archive).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn names_in_an_index_lead_nowhere_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let [tree, _] = Draft::default().write(folder.path());
+    fs::write(folder.path().join("secret"), "{}").unwrap();
+    let index = r#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+        "digest":"sha256:../../../secret","size":2}]}"#;
+    fs::write(tree.join("index.json"), index).unwrap();
+    assert!(Layout::open(&tree).is_err());
+}
+
+#[test]
+fn locations_are_split_at_tag_and_digest() {
+    let digest = Digest::of(b"x");
+    for (text, path, tag, pinned) in [
+        ("oci-layout:///a/b", "/a/b", None, None),
+        ("oci-layout:///a/b:t", "/a/b", Some("t"), None),
+        ("oci-layout://./a:1/b", "./a:1/b", None, None),
+        ("a@home/b:t", "a@home/b", Some("t"), None),
+        (&format!("/a:t@{digest}"), "/a", Some("t"), Some(digest)),
+        (&format!("/a@{digest}"), "/a", None, Some(digest)),
+    ] {
+        let expected = (PathBuf::from(path), tag.map(str::to_owned), pinned);
+        assert_eq!(parse_location(text).unwrap(), expected, "{text}");
+    }
+    for text in ["", "oci-layout://", ":t", "/a:", "/a@sha256:0", "/a@b"] {
+        assert!(parse_location(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn layouts_answer_as_a_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::default();
+    let image = draft.image("linux/amd64", "x");
+    draft.name(&image, &[]);
+    let layouts = Layouts::new();
+    let [tree, _] = draft.write(folder.path());
+    let name = |path: &Path| ImageName::Layout {
+        path: path.to_owned(),
+        tag: None,
+        digest: None,
+    };
+    let ask = |name: &ImageName| now(crate::Fetch::resolve(&layouts, name, &amd64()));
+    assert_eq!(ask(&name(&tree)).unwrap().config.config.user, "x");
+    let absent = ask(&name(&folder.path().join("absent"))).unwrap_err();
+    assert!(matches!(absent, crate::PortError::NotFound { .. }), "{absent:?}");
+    let elsewhere = ask(&ImageName::Registry("debian".parse().unwrap())).unwrap_err();
+    assert_eq!(
+        elsewhere.to_string(),
+        "docker.io/library/debian:latest: unexpected answer: it is not an OCI layout"
+    );
+}
+
+/// Layouts never wait: their futures are ready at once.
+fn now<T>(future: crate::BoxFuture<'_, T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(answer) => answer,
+        std::task::Poll::Pending => panic!("a layout must not wait"),
+    }
+}
