@@ -1,0 +1,14 @@
+//! The client against a registry that runs inside the test and misbehaves on demand, and against a real one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test panics to fail, and says when it is skipped"
+)]
+
+mod auth;
+mod messages;
+mod pull;
+mod push;
+mod real;
+mod server;

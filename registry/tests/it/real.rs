@@ -1,0 +1,78 @@
+//! Against a real registry: the one `RBUILD_TEST_REGISTRY` names (`127.0.0.1:5000`).
+
+use std::io::Read;
+
+use oci::{Descriptor, Digest, Fetch, ImageConfig, ImageName, Manifest, PortError, Push, Reference, media_type};
+use registry::{Client, ClientOptions};
+
+use crate::server::amd64;
+
+fn real_registry() -> Option<String> {
+    let host = std::env::var("RBUILD_TEST_REGISTRY").ok();
+    if host.is_none() {
+        eprintln!("skipped: needs a registry, named by RBUILD_TEST_REGISTRY (as in `127.0.0.1:5000`)");
+    }
+    host
+}
+
+#[tokio::test]
+async fn what_is_pushed_comes_back_the_same() {
+    let Some(host) = real_registry() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let name: Reference = format!("{host}/rbuild-test/roundtrip:1").parse().unwrap();
+    // New bytes each time, so that there is something to send.
+    let mut layer = vec![0_u8; 5_000_000];
+    let stamp = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    layer[..16].copy_from_slice(&stamp.as_nanos().to_le_bytes());
+    let config = ImageConfig::scratch(&amd64()).to_bytes();
+    let mut descriptors = Vec::new();
+    for (media_type, bytes) in [(media_type::CONFIG, &config), (media_type::LAYER, &layer)] {
+        let descriptor = Descriptor::of(media_type, bytes);
+        let path = folder.path().join(descriptor.digest.hex());
+        std::fs::write(&path, bytes).unwrap();
+        client
+            .push_blob(&name, &descriptor, path.clone(), &|_| {})
+            .await
+            .unwrap();
+        assert!(!client.push_blob(&name, &descriptor, path, &|_| {}).await.unwrap());
+        descriptors.push(descriptor);
+    }
+    let manifest = Manifest::new(
+        media_type::MANIFEST,
+        descriptors[0].clone(),
+        vec![descriptors[1].clone()],
+    );
+    let descriptor = Descriptor::of(media_type::MANIFEST, &manifest.to_bytes());
+    client
+        .push_manifest(&name, &descriptor, &manifest.to_bytes())
+        .await
+        .unwrap();
+
+    let pinned = ImageName::Registry(name.pinned(descriptor.digest));
+    for name in [ImageName::Registry(name.clone()), pinned] {
+        let resolved = client.resolve(&name, &amd64()).await.unwrap();
+        assert_eq!(resolved.root, descriptor);
+        assert_eq!(resolved.config_bytes, config);
+    }
+    let mut reader = client
+        .blob(&ImageName::Registry(name.clone()), &descriptors[1])
+        .await
+        .unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    assert_eq!(Digest::of(&read.await.unwrap().unwrap()), descriptors[1].digest);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let Some(host) = real_registry() else { return };
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let name = ImageName::Registry(format!("{host}/rbuild-test/absent:1").parse().unwrap());
+    let absent = client.resolve(&name, &amd64()).await.unwrap_err();
+    assert!(matches!(absent, PortError::NotFound { .. }), "{absent:?}");
+}
