@@ -1,0 +1,74 @@
+//! What root may do inside: docker's fourteen capabilities and no other.
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+};
+
+/// The capabilities of an ordinary step.
+pub(crate) const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Takes from the bounding set what no program of the step, setuid or not, may ever get.
+pub(crate) fn limit_bounding_set() -> io::Result<()> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if DEFAULT.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            // The kernel knows no more.
+            Err(Errno::INVAL) => break,
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Leaves root the default set, and nothing that a program could inherit.
+///
+/// Called after the change of user: another user than root has lost its sets by that already.
+pub(crate) fn limit_sets(uid: u32) -> io::Result<()> {
+    let held = if uid == 0 {
+        DEFAULT & rustix::thread::capabilities(None)?.permitted
+    } else {
+        CapabilitySet::empty()
+    };
+    match clear_ambient_capability_set() {
+        // Kernels before 4.3 have none.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(set_capabilities(
+        None,
+        CapabilitySets {
+            effective: held,
+            permitted: held,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_set_is_the_one_docker_shows() {
+        assert_eq!(DEFAULT.bits(), 0xa804_25fb);
+    }
+}

@@ -1,0 +1,199 @@
+//! What can go wrong, said to the person who has to do something about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a process could not be run, or why we could not isolate ourselves.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program that maps user ids is not installed.
+    #[error(
+        "`{program}` not found: without root it is needed to give a build its user ids; install it with `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)"
+    )]
+    MapperMissing {
+        /// `newuidmap` or `newgidmap`.
+        program: &'static str,
+    },
+    /// A program that maps user ids refused.
+    #[error("cannot map ids into the user namespace: {program}: {message}")]
+    MapRefused {
+        /// Which.
+        program: String,
+        /// What it said.
+        message: String,
+    },
+    /// The administrator has lent this user no ids.
+    #[error("user `{user}` has no range of ids in {file}; as root run `usermod {option} {first}-{last} {user}`")]
+    NoSubordinateIds {
+        /// By name, or by number where it has none.
+        user: String,
+        /// `/etc/subuid` or `/etc/subgid`.
+        file: &'static str,
+        /// The option of `usermod` that lends a range.
+        option: &'static str,
+        /// The first id of a range that no one has.
+        first: u32,
+        /// Its last.
+        last: u32,
+    },
+    /// The kernel allows us no user namespace.
+    #[error("cannot create a user namespace: {prohibition}")]
+    UserNamespaceForbidden {
+        /// By what.
+        prohibition: Prohibition,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A step on the way into our own namespaces failed.
+    #[error("cannot {doing}")]
+    Isolate {
+        /// Which.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The root has no such user.
+    #[error("unable to find user {user}: no matching entries in passwd file")]
+    UnknownUser {
+        /// As asked for.
+        user: String,
+    },
+    /// The root has no such group.
+    #[error("unable to find group {group}: no matching entries in group file")]
+    UnknownGroup {
+        /// As asked for.
+        group: String,
+    },
+    /// A user or group number out of range.
+    #[error("invalid id `{id}`: user and group numbers go from 0 to 2147483647")]
+    InvalidId {
+        /// As asked for.
+        id: String,
+    },
+    /// A file of users or groups could not be read.
+    #[error("cannot read {path} of the image")]
+    UserFile {
+        /// Inside the root.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of users or groups is too large to be one.
+    #[error("{path} of the image is larger than 10 MiB")]
+    UserFileTooLarge {
+        /// Inside the root.
+        path: &'static str,
+    },
+    /// No such resource limit.
+    #[error("unknown resource limit `{resource}`")]
+    UnknownLimit {
+        /// As asked for.
+        resource: String,
+    },
+    /// A resource limit with a soft value above the hard one, or below -1.
+    #[error("invalid resource limit `{resource}={soft}:{hard}`")]
+    InvalidLimit {
+        /// Which.
+        resource: String,
+        /// As asked for.
+        soft: i64,
+        /// As asked for.
+        hard: i64,
+    },
+    /// No command was given.
+    #[error("no command to run")]
+    NoCommand,
+    /// Something asked for holds a NUL byte, which no argument, variable or path can.
+    #[error("`{text}` holds a NUL byte")]
+    NulByte {
+        /// What, up to the NUL.
+        text: String,
+    },
+    /// The command could not be started; the text is what docker would say.
+    #[error("{message}")]
+    Program {
+        /// For example `exec: "make": executable file not found in $PATH`.
+        message: String,
+    },
+    /// A part of the world that the process is to see could not be made.
+    #[error("cannot set up the sandbox: {doing}{}", shown(.path))]
+    Setup {
+        /// What was being done.
+        doing: String,
+        /// To what, seen from inside the root; empty where there is no path to it.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The processes around the command could not be started or talked to.
+    #[error("cannot run the sandbox: {doing}")]
+    Supervise {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process that watches over the command died before it could tell how the command ended.
+    #[error("the sandbox's supervisor died ({status})")]
+    SupervisorDied {
+        /// How.
+        status: String,
+    },
+    /// The run was cancelled; nothing of it is left alive.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn shown(path: &std::path::Path) -> String {
+    match path.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!(" {}", path.display()),
+    }
+}
+
+/// What keeps us from having a user namespace, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prohibition {
+    /// `user.max_user_namespaces` is 0.
+    MaximumIsZero,
+    /// `user.max_user_namespaces` namespaces exist already.
+    MaximumReached,
+    /// `kernel.unprivileged_userns_clone` is 0.
+    PrivilegedOnly,
+    /// AppArmor keeps programs without a profile from it.
+    AppArmor,
+    /// A filter of system calls, most probably of the container we are in.
+    Filter,
+    /// The kernel was built without.
+    NotBuilt,
+    /// Several threads run already.
+    Threads,
+    /// We cannot tell.
+    Unknown,
+}
+
+impl fmt::Display for Prohibition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Prohibition::MaximumIsZero => {
+                "the kernel allows none; as root run `sysctl -w user.max_user_namespaces=28633`"
+            }
+            Prohibition::MaximumReached => {
+                "too many exist already; as root raise the limit with `sysctl -w user.max_user_namespaces=28633`"
+            }
+            Prohibition::PrivilegedOnly => {
+                "only root may; as root run `sysctl -w kernel.unprivileged_userns_clone=1`"
+            }
+            Prohibition::AppArmor => {
+                "AppArmor forbids it; as root run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give rbuild a profile that allows `userns`"
+            }
+            Prohibition::Filter => {
+                "the surrounding container forbids it; start it with `--security-opt seccomp=unconfined` or, in Kubernetes, `seccompProfile: {type: Unconfined}`"
+            }
+            Prohibition::NotBuilt => "this kernel was built without user namespaces; run rbuild as root",
+            Prohibition::Threads => "the program has several threads already",
+            Prohibition::Unknown => "the kernel refused",
+        })
+    }
+}

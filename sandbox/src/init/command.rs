@@ -1,0 +1,217 @@
+//! Pid 1 of a step: makes its world, enters it, and becomes the command.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::{Gid, Signal, Uid};
+use rustix::thread::UnshareFlags;
+
+use super::devices::Terminal;
+use super::mounts::Root;
+use super::privileges;
+use crate::limits::KnownLimit;
+use crate::users::Identity;
+use crate::wire::{During, Failure, Plan, Report, send};
+use crate::{Network, Spec, Stdio, sys};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns only if it fails. `watched` ends when the supervisor does.
+pub(super) fn become_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) -> Result<Infallible, Failure> {
+    let spec = &plan.spec;
+    rustix::process::setsid().during("make a session", "")?;
+    separate(plan)?;
+    rustix::process::umask(Mode::empty());
+    let (root, terminal) = Root::build(plan)?;
+    root.enter().during("enter the root", "")?;
+    rustix::system::sethostname(spec.hostname.as_bytes()).during("set the host name", "")?;
+    for limit in &spec.limits {
+        // Checked by the caller already.
+        if let Ok(known) = KnownLimit::parse(limit) {
+            known
+                .apply()
+                .during(&format!("set the resource limit `{}`", limit.resource), "")?;
+        }
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    enter_working_directory(&spec.working_directory, &plan.identity)?;
+    connect(spec.stdio, terminal, control, &plan.identity)?;
+    privileges::drop_to(&plan.identity)?;
+    stay_bound(watched)?;
+    execute(spec)
+}
+
+/// Leaves the namespaces of the caller.
+fn separate(plan: &Plan) -> Result<(), Failure> {
+    if let Some(members) = &plan.members {
+        // Only the reason of a kill would not be known.
+        let _ = fs::write(members, "0");
+    }
+    let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    if plan.spec.network == Network::None {
+        namespaces |= UnshareFlags::NEWNET;
+    }
+    sys::unshare(namespaces).during("make namespaces", "")?;
+    if plan.spec.network == Network::None {
+        let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+            .during("open a socket", "")?;
+        sys::bring_up_loopback(socket).during("turn on the loopback interface", "")?;
+    }
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .during("keep mounts to ourselves at", "/")
+}
+
+/// Goes to the working directory; what of it is missing is made and given to the user.
+fn enter_working_directory(path: &str, identity: &Identity) -> Result<(), Failure> {
+    let path = if path.is_empty() { "/" } else { path };
+    match rustix::process::chdir(path) {
+        Err(Errno::NOENT) => {}
+        result => return result.during("change to the working directory", path),
+    }
+    let mut so_far = PathBuf::from("/");
+    for name in Path::new(path).components() {
+        so_far.push(name);
+        match rustix::fs::mkdirat(CWD, &so_far, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+                rustix::fs::chownat(CWD, &so_far, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                    .during("give away the working directory", &so_far)?;
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).during("make the working directory", &so_far),
+        }
+    }
+    rustix::process::chdir(path).during("change to the working directory", path)
+}
+
+/// Sees to input and output. The user gets what is ours of them, so that `/dev/stdout` can be opened.
+fn connect(stdio: Stdio, terminal: Option<Terminal>, control: &OwnedFd, identity: &Identity) -> Result<(), Failure> {
+    let uid = Some(Uid::from_raw(identity.uid));
+    match (stdio, terminal) {
+        (Stdio::Terminal, Some(Terminal { outer, inner })) => {
+            send(control, &Report::Terminal, Some(outer.as_fd())).during("hand out the terminal", "")?;
+            rustix::process::ioctl_tiocsctty(&inner).during("take the terminal", "")?;
+            rustix::fs::fchown(&inner, uid, None).during("give away the terminal", "")?;
+            rustix::stdio::dup2_stdin(&inner)
+                .and_then(|()| rustix::stdio::dup2_stdout(&inner))
+                .and_then(|()| rustix::stdio::dup2_stderr(&inner))
+                .during("connect the terminal", "")
+        }
+        (Stdio::Captured, _) => {
+            // Our own /dev/null: the one inherited is outside.
+            let nothing = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .during("open", "/dev/null")?;
+            rustix::stdio::dup2_stdin(nothing).during("connect", "/dev/null")?;
+            rustix::fs::fchown(rustix::stdio::stdout(), uid, None)
+                .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), uid, None))
+                .during("give away the output", "")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks the kernel to kill us with the supervisor, and makes sure that it is not dead already.
+///
+/// After the change of user, which would make the kernel forget.
+fn stay_bound(watched: &OwnedFd) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("bind to the supervisor's life", "")?;
+    let mut events = [PollFd::new(watched, PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut events, Some(&now)) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(Failure::setup(
+            "find the supervisor",
+            "",
+            &io::Error::other("it is gone"),
+        )),
+        Err(error) => Err(error).during("find the supervisor", ""),
+    }
+}
+
+fn execute(spec: &Spec) -> Result<Infallible, Failure> {
+    let program = find_program(&spec.args[0], &spec.env)?;
+    let terminated = |text: &str| {
+        CString::new(text)
+            .map_err(io::Error::from)
+            .during("pass on an argument", "")
+    };
+    let args = spec
+        .args
+        .iter()
+        .map(|arg| terminated(arg))
+        .collect::<Result<Vec<_>, _>>()?;
+    let env = spec
+        .env
+        .iter()
+        .map(|variable| terminated(variable))
+        .collect::<Result<Vec<_>, _>>()?;
+    let path = CString::new(program.as_os_str().as_bytes())
+        .map_err(io::Error::from)
+        .during("find", &program)?;
+    sys::reset_signals();
+    let Err(error) = nix::unistd::execve(&path, &args, &env);
+    let reason = reason(Errno::from_raw_os_error(error as i32));
+    Err(Failure::Program {
+        message: format!("exec {}: {reason}", program.display()),
+    })
+}
+
+/// The file that `name` means, by the `PATH` among `env`; errors are worded as docker's.
+fn find_program(name: &str, env: &[String]) -> Result<PathBuf, Failure> {
+    let not_started = |reason: String| Failure::Program {
+        message: format!("exec: {name:?}: {reason}"),
+    };
+    if name.contains('/') {
+        return match executable(Path::new(name)) {
+            Ok(()) => Ok(PathBuf::from(name)),
+            Err(Errno::NOENT) => Err(not_started(format!("stat {name}: no such file or directory"))),
+            Err(Errno::NOTDIR) => Err(not_started(format!("stat {name}: not a directory"))),
+            Err(error) => Err(not_started(reason(error.into()))),
+        };
+    }
+    let path = env
+        .iter()
+        .rev()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|directory| Path::new(if directory.is_empty() { "." } else { directory }).join(OsStr::new(name)))
+        .find(|candidate| !name.is_empty() && executable(candidate).is_ok())
+        .ok_or_else(|| not_started("executable file not found in $PATH".to_owned()))
+}
+
+fn executable(path: &Path) -> Result<(), Errno> {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty())?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        return Err(Errno::ISDIR);
+    }
+    match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        // Root passes that test on a file that nobody may execute.
+        Ok(()) if stat.st_mode & 0o111 == 0 => Err(Errno::ACCESS),
+        result => result,
+    }
+}
+
+/// The text of an error alone, as C has it.
+fn reason(error: Errno) -> String {
+    match error {
+        Errno::NOENT => "no such file or directory".to_owned(),
+        Errno::ACCESS => "permission denied".to_owned(),
+        Errno::NOEXEC => "exec format error".to_owned(),
+        Errno::ISDIR => "is a directory".to_owned(),
+        Errno::TOOBIG => "argument list too long".to_owned(),
+        error => {
+            let text = io::Error::from(error).to_string();
+            text.split(" (os error").next().unwrap_or_default().to_lowercase()
+        }
+    }
+}

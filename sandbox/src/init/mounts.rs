@@ -1,0 +1,225 @@
+//! The file trees a step sees, put together on its root before it becomes `/`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{fchdir, pivot_root};
+
+use super::devices;
+use super::filesystem::{self, Depth, INERT, READ_ONLY};
+use crate::rooted::{self, Found, Kind};
+use crate::wire::{During, Failure, Plan};
+use crate::{Mount, Stdio};
+
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const UNWRITABLE: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
+/// The root under construction.
+pub(super) struct Root {
+    mount: OwnedFd,
+}
+
+impl Root {
+    /// Mounts everything `plan` asks for; gives the caller's end of the terminal if there is one.
+    pub(super) fn build(plan: &Plan) -> Result<(Root, Option<devices::Terminal>), Failure> {
+        let root = Root::open(&plan.spec.root).during("open the root", &plan.spec.root)?;
+        // Read while the host's own /proc can be.
+        let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let names = root.name_files(plan)?;
+        root.mount_proc()?;
+        let with_terminal = plan.spec.stdio == Stdio::Terminal;
+        let terminal = devices::mount(&root, plan.spec.shm_size, with_terminal)?;
+        root.mount_sys()?;
+        // Without it a step only cannot ask for its limits.
+        let _ = root.mount_control_groups(&membership);
+        for (target, mount) in names {
+            root.put(mount, target, Kind::File)?;
+        }
+        for mount in &plan.spec.mounts {
+            root.put_asked_for(mount)?;
+        }
+        root.hide()?;
+        Ok((root, terminal))
+    }
+
+    /// A mount of the directory for ourselves, with all that is mounted below it.
+    fn open(path: &Path) -> io::Result<Root> {
+        let mount = filesystem::copy(path, Depth::All)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        filesystem::attach(&mount, rustix::fs::openat(CWD, path, flags, Mode::empty())?)?;
+        Ok(Root { mount })
+    }
+
+    /// Makes it `/`, and lets go of all that was mounted outside.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        fchdir(&self.mount)?;
+        // The old root ends up on top of the new one, at the same place: taken away there, the new one is left.
+        pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")?;
+        Ok(())
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mount.as_fd()
+    }
+
+    /// Puts `mount` on `target`, which is made if missing.
+    pub(super) fn put(&self, mount: impl AsFd, target: &str, kind: Kind) -> Result<(), Failure> {
+        let point =
+            rooted::find_or_make(self.as_fd(), Path::new(target), kind).during("make the mount point", target)?;
+        filesystem::attach(mount, point).during("mount", target)
+    }
+
+    /// `/etc/resolv.conf` and `/etc/hosts`, on a file system that can be reached by nothing else.
+    fn name_files(&self, plan: &Plan) -> Result<[(&'static str, OwnedFd); 2], Failure> {
+        let scratch =
+            filesystem::new("tmpfs", &[("mode", "755")], INERT).during("make a file system for", "/etc/hosts")?;
+        // A tree can be copied only while it is mounted somewhere; /dev gets its own afterwards.
+        self.put(&scratch, "/dev", Kind::Directory)?;
+        let file = |target: &'static str, name: &str, text: &str| {
+            write_file(scratch.as_fd(), name, text)
+                .and_then(|()| filesystem::copy_at(scratch.as_fd(), name))
+                .and_then(|mount| filesystem::restrict(&mount, READ_ONLY, Depth::One).map(|()| (target, mount)))
+                .during("write", target)
+        };
+        let files = [
+            file("/etc/resolv.conf", "resolv.conf", &plan.resolver)?,
+            file("/etc/hosts", "hosts", &plan.hosts)?,
+        ];
+        fchdir(&scratch)
+            .and_then(|()| unmount(".", UnmountFlags::DETACH))
+            .during("unmount", "/dev")?;
+        Ok(files)
+    }
+
+    fn mount_proc(&self) -> Result<(), Failure> {
+        let proc = filesystem::new("proc", &[], INERT)
+            // In a container that hides parts of /proc, only what is shown there may be shown again.
+            .or_else(|_| filesystem::copy(Path::new("/proc"), Depth::All))
+            .during("mount", "/proc")?;
+        self.put(proc, "/proc", Kind::Directory)
+    }
+
+    fn mount_sys(&self) -> Result<(), Failure> {
+        let sys = filesystem::new("sysfs", &[], INERT | READ_ONLY)
+            // A user namespace gets a new one only together with a network namespace.
+            .or_else(|_| {
+                let copy = filesystem::copy(Path::new("/sys"), Depth::All)?;
+                filesystem::restrict(&copy, INERT | READ_ONLY, Depth::All)?;
+                Ok::<_, io::Error>(copy)
+            })
+            .during("mount", "/sys")?;
+        self.put(sys, "/sys", Kind::Directory)
+    }
+
+    /// The control groups of the step, by the text of `/proc/self/cgroup`: one hierarchy, or a folder of them.
+    fn mount_control_groups(&self, membership: &str) -> Result<(), Failure> {
+        let hierarchies: Vec<&str> = membership.lines().filter_map(|line| line.split(':').nth(1)).collect();
+        if hierarchies == [""] {
+            let unified = filesystem::new("cgroup2", &[], INERT | READ_ONLY).during("mount", CONTROL_GROUPS)?;
+            return self.put(unified, CONTROL_GROUPS, Kind::Directory);
+        }
+        let folder = filesystem::new("tmpfs", &[("mode", "755")], INERT).during("mount", CONTROL_GROUPS)?;
+        self.put(&folder, CONTROL_GROUPS, Kind::Directory)?;
+        for hierarchy in hierarchies {
+            let (name, mount) = match hierarchy.strip_prefix("name=") {
+                Some(name) => (
+                    name,
+                    filesystem::new("cgroup", &[("name", name), ("none", "")], INERT | READ_ONLY),
+                ),
+                None if hierarchy.is_empty() => ("unified", filesystem::new("cgroup2", &[], INERT | READ_ONLY)),
+                None => {
+                    let controllers: Vec<(&str, &str)> = hierarchy.split(',').map(|name| (name, "")).collect();
+                    (hierarchy, filesystem::new("cgroup", &controllers, INERT | READ_ONLY))
+                }
+            };
+            if let Ok(mount) = mount {
+                self.put(mount, &format!("{CONTROL_GROUPS}/{name}"), Kind::Directory)?;
+            }
+        }
+        filesystem::restrict(&folder, READ_ONLY, Depth::One).during("make read-only", CONTROL_GROUPS)
+    }
+
+    fn put_asked_for(&self, mount: &Mount) -> Result<(), Failure> {
+        match mount {
+            Mount::Bind {
+                source,
+                target,
+                read_only,
+            } => {
+                let tree = filesystem::copy(source, Depth::All).during("find the source of a mount,", source)?;
+                let kind = Kind::of(&tree).during("look at the source of a mount,", source)?;
+                if *read_only {
+                    filesystem::restrict(&tree, READ_ONLY, Depth::All).during("make read-only", target)?;
+                }
+                self.put(tree, target, kind)
+            }
+            Mount::Tmpfs { target, size } => {
+                let size = size.map(|size| size.to_string());
+                let options: Vec<(&str, &str)> = std::iter::once(("mode", "1777"))
+                    .chain(size.as_deref().map(|size| ("size", size)))
+                    .collect();
+                let attributes = INERT.difference(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
+                let tmpfs = filesystem::new("tmpfs", &options, attributes).during("mount", target)?;
+                self.put(tmpfs, target, Kind::Directory)
+            }
+        }
+    }
+
+    /// Hides, or makes read-only, what of `/proc` and `/sys` is about the whole machine.
+    fn hide(&self) -> Result<(), Failure> {
+        for path in UNWRITABLE {
+            if let Some(place) = self.find(path).during("find", path)? {
+                filesystem::copy_of(&place, Depth::All)
+                    .and_then(|copy| filesystem::restrict(&copy, READ_ONLY, Depth::All).map(|()| copy))
+                    .and_then(|copy| filesystem::attach(copy, place))
+                    .during("make read-only", path)?;
+            }
+        }
+        for path in MASKED {
+            if let Some(place) = self.find(path).during("find", path)? {
+                match Kind::of(&place).during("look at", path)? {
+                    Kind::Directory => filesystem::new("tmpfs", &[("mode", "755")], INERT | READ_ONLY),
+                    Kind::File => filesystem::copy(Path::new("/dev/null"), Depth::One),
+                }
+                .and_then(|cover| filesystem::attach(cover, place))
+                .during("hide", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, path: &str) -> io::Result<Option<OwnedFd>> {
+        match rooted::find(self.as_fd(), Path::new(path)) {
+            Ok(Found::Here(place)) => Ok(Some(place)),
+            Ok(Found::Missing { .. }) => Ok(None),
+            // Hidden already by whoever runs us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn write_file(directory: BorrowedFd<'_>, name: &str, text: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o644))?;
+    fs::File::from(file).write_all(text.as_bytes())
+}

@@ -1,0 +1,45 @@
+//! From all-powerful in a world of its own to the user and the powers the command is to have.
+
+use std::io;
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::users::Identity;
+use crate::wire::{During, Failure};
+use crate::{capabilities, seccomp};
+
+/// Becomes `identity`, for good.
+///
+/// The order is forced: the filter needs a capability that is dropped, so it comes first and lets through what follows;
+/// groups can be set only before the user is.
+pub(super) fn drop_to(identity: &Identity) -> Result<(), Failure> {
+    set_groups(identity).during("set the groups of the command", "")?;
+    capabilities::limit_bounding_set().during("limit capabilities", "")?;
+    seccomp::install().during("install the filter of system calls", "")?;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    set_thread_res_gid(gid, gid, gid).during("set the group of the command", "")?;
+    set_thread_res_uid(uid, uid, uid).during("set the user of the command", "")?;
+    capabilities::limit_sets(identity.uid).during("drop capabilities", "")
+}
+
+fn set_groups(identity: &Identity) -> io::Result<()> {
+    // The primary group is listed too: a program that gives it up must not gain by that.
+    let mut groups = vec![Gid::from_raw(identity.gid)];
+    groups.extend(
+        identity
+            .groups
+            .iter()
+            .filter(|gid| **gid != identity.gid)
+            .map(|gid| Gid::from_raw(*gid)),
+    );
+    match set_thread_groups(&groups) {
+        // A user namespace with a single group forbids it, and then there is nothing to give up.
+        Err(rustix::io::Errno::PERM) if setgroups_is_denied() => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn setgroups_is_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}

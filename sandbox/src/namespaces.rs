@@ -1,0 +1,368 @@
+//! The executor that isolates by Linux namespaces, seen from the caller's side.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cancel::Listener;
+use crate::cgroup::Watch;
+use crate::limits::KnownLimit;
+use crate::stubs::{self, Stubs};
+use crate::terminal::{RawMode, Size};
+use crate::wire::{Inbox, Plan, Report, send};
+use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, init, network, users};
+
+/// How long a cancelled supervisor has to kill its step before it is killed itself.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// How often the size of our terminal is asked for.
+const BLINK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+const PIECE: usize = 64 << 10;
+
+/// Runs processes in namespaces of their own. Needs [`enter`](crate::enter) to have been called, and
+/// [`init_if_asked`](crate::init_if_asked) to be the first thing in `main`.
+///
+/// The thread that calls [`run`](Executor::run) must live until it returns: the kernel kills the process with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Namespaces;
+
+impl Executor for Namespaces {
+    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
+        let mut plan = plan(spec)?;
+        let bell = cancel.listen().map_err(supervising("listen for the wish to stop"))?;
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let targets = stubs::SYSTEM
+            .into_iter()
+            .chain(spec.mounts.iter().map(crate::Mount::target));
+        let stubs = Stubs::note(&spec.root, targets).map_err(|source| Error::Setup {
+            doing: "open the root".to_owned(),
+            path: spec.root.clone(),
+            source,
+        })?;
+        let memory = Watch::begin();
+        plan.members = memory.members();
+        let exit = Supervised::start(&plan).and_then(|supervised| supervised.accompany(output, &bell));
+        stubs.remove();
+        exit.map(|exit| memory.judge(exit))
+    }
+}
+
+/// Checks `spec`, and looks up what it leaves open.
+fn plan(spec: &Spec) -> Result<Plan, Error> {
+    if spec.args.is_empty() {
+        return Err(Error::NoCommand);
+    }
+    let texts = spec
+        .args
+        .iter()
+        .chain(&spec.env)
+        .chain([&spec.working_directory, &spec.hostname]);
+    for text in texts
+        .map(String::as_str)
+        .chain(spec.mounts.iter().map(crate::Mount::target))
+    {
+        if let Some((before, _)) = text.split_once('\0') {
+            return Err(Error::NulByte {
+                text: before.to_owned(),
+            });
+        }
+    }
+    for limit in &spec.limits {
+        KnownLimit::parse(limit)?;
+    }
+    let identity = users::resolve(&spec.root, &spec.user)?;
+    let mut spec = spec.clone();
+    if !spec.env.iter().any(|variable| variable.starts_with("HOME=")) {
+        spec.env.push(format!("HOME={}", identity.home));
+    }
+    let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    Ok(Plan {
+        caller: rustix::process::getpid().as_raw_nonzero().get(),
+        hosts: network::hosts(&spec.hostname, &spec.hosts),
+        resolver: network::resolver(&resolver, spec.network),
+        spec,
+        identity,
+        members: None,
+    })
+}
+
+/// A step under way: its supervisor, and all through which we hear of it.
+struct Supervised {
+    child: Child,
+    inbox: Inbox,
+    /// Nothing once it is at its end.
+    control: bool,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    stdio: Stdio,
+    terminal: Option<LentTerminal>,
+    ended: Option<Result<Exit, Error>>,
+    cancelled: bool,
+}
+
+struct LentTerminal {
+    fd: OwnedFd,
+    size: Size,
+    input: bool,
+    _raw: RawMode,
+}
+
+/// What there is to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Control,
+    Output(Stream),
+    Terminal,
+    Input,
+    Bell,
+}
+
+impl Supervised {
+    fn start(plan: &Plan) -> Result<Supervised, Error> {
+        let starting = supervising("start the supervisor");
+        let (ours, theirs) = UnixStream::pair().map_err(&starting)?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(init::NAME).env_clear().stdin(OwnedFd::from(theirs));
+        match plan.spec.stdio {
+            Stdio::Captured => command
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped()),
+            Stdio::Terminal => command
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null()),
+            Stdio::Inherited { .. } => &mut command,
+        };
+        let mut child = command.spawn().map_err(&starting)?;
+        // The command holds the other end of the socket, and its end must be the supervisor's end alone.
+        drop(command);
+        let lent = matches!(plan.spec.stdio, Stdio::Inherited { stdin: true });
+        let told = send(&ours, plan, lent.then(|| rustix::stdio::stdin()));
+        let supervised = Supervised {
+            stdout: child.stdout.take().map(OwnedFd::from),
+            stderr: child.stderr.take().map(OwnedFd::from),
+            child,
+            inbox: Inbox::new(ours.into()),
+            control: true,
+            stdio: plan.spec.stdio,
+            terminal: None,
+            ended: None,
+            cancelled: false,
+        };
+        match told {
+            Ok(()) => Ok(supervised),
+            Err(source) => Err(supervised.give_up(Error::Supervise {
+                doing: "tell the supervisor what to do",
+                source,
+            })),
+        }
+    }
+
+    /// Passes on what the step writes until nothing of it is left.
+    fn accompany(mut self, output: &mut dyn FnMut(Stream, &[u8]), bell: &Listener) -> Result<Exit, Error> {
+        let mut buffer = vec![0; PIECE];
+        while self.control || self.stdout.is_some() || self.stderr.is_some() {
+            let ready = match self.wait(bell) {
+                Ok(ready) => ready,
+                Err(source) => {
+                    return Err(self.give_up(Error::Supervise {
+                        doing: "wait for the step",
+                        source,
+                    }));
+                }
+            };
+            for source in ready {
+                if let Err(error) = self.serve(source, &mut buffer, output) {
+                    return Err(self.give_up(error));
+                }
+            }
+        }
+        self.finish()
+    }
+
+    /// What has something for us; nothing after a while in which nothing happened.
+    fn wait(&mut self, bell: &Listener) -> io::Result<Vec<Source>> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.size.follow(terminal.fd.as_fd());
+        }
+        let mut sources: Vec<(Source, PollFd<'_>)> = Vec::with_capacity(5);
+        let mut add = |source, fd| sources.push((source, PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        if self.control {
+            add(Source::Control, self.inbox.as_fd());
+        }
+        for (stream, fd) in [(Stream::Stdout, &self.stdout), (Stream::Stderr, &self.stderr)] {
+            if let Some(fd) = fd {
+                add(Source::Output(stream), fd.as_fd());
+            }
+        }
+        if let Some(terminal) = &self.terminal {
+            add(Source::Terminal, terminal.fd.as_fd());
+            if terminal.input {
+                add(Source::Input, rustix::stdio::stdin());
+            }
+        }
+        if !self.cancelled {
+            add(Source::Bell, bell.as_fd());
+        }
+        let timeout = match (self.cancelled, &self.terminal) {
+            (true, _) => Some(PATIENCE),
+            (false, Some(_)) => Some(BLINK),
+            (false, None) => None,
+        };
+        let (names, mut events): (Vec<Source>, Vec<PollFd<'_>>) = sources.into_iter().unzip();
+        match poll(&mut events, timeout.as_ref()) {
+            Ok(0) if self.cancelled => {
+                let _ = self.child.kill();
+            }
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = names
+            .into_iter()
+            .zip(events)
+            .filter(|(_, event)| !event.revents().is_empty());
+        Ok(ready.map(|(name, _)| name).collect())
+    }
+
+    fn serve(&mut self, source: Source, buffer: &mut [u8], output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Error> {
+        match source {
+            Source::Control => self.hear(),
+            Source::Bell => {
+                self.cancelled = true;
+                self.hang_up();
+                Ok(())
+            }
+            Source::Output(stream) => {
+                let end = match stream {
+                    Stream::Stdout => &mut self.stdout,
+                    Stream::Stderr => &mut self.stderr,
+                };
+                let Some(fd) = end else { return Ok(()) };
+                match read(fd, buffer).map_err(supervising("read the output of the step"))? {
+                    0 => *end = None,
+                    count => output(stream, &buffer[..count]),
+                }
+                Ok(())
+            }
+            Source::Terminal => {
+                let Some(terminal) = &self.terminal else { return Ok(()) };
+                // EIO: nobody has the other end open any more.
+                match read(&terminal.fd, buffer).unwrap_or(0) {
+                    0 => self.terminal = None,
+                    count => write_all(rustix::stdio::stdout(), &buffer[..count])
+                        .map_err(supervising("write to the terminal"))?,
+                }
+                Ok(())
+            }
+            Source::Input => {
+                let Some(terminal) = &mut self.terminal else {
+                    return Ok(());
+                };
+                match read(rustix::stdio::stdin(), buffer).unwrap_or(0) {
+                    // What a terminal sends at the end of input.
+                    0 => {
+                        terminal.input = false;
+                        let _ = write_all(&terminal.fd, b"\x04");
+                    }
+                    count => {
+                        let _ = write_all(&terminal.fd, &buffer[..count]);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what the supervisor or the step reports.
+    fn hear(&mut self) -> Result<(), Error> {
+        let hearing = supervising("hear from the supervisor");
+        self.control = self.inbox.fill().map_err(&hearing)?;
+        while let Some(report) = self.inbox.take::<Report>().map_err(&hearing)? {
+            let ended = match report {
+                Report::Terminal => {
+                    self.lend_terminal()?;
+                    continue;
+                }
+                Report::Failed(failure) => Err(failure.into()),
+                Report::Exited(code) => Ok(Exit::Code(code)),
+                Report::Signaled(signal) => Ok(Exit::Signal(signal)),
+            };
+            // A step that failed to start also ends: the first report is the reason.
+            self.ended.get_or_insert(ended);
+        }
+        Ok(())
+    }
+
+    fn lend_terminal(&mut self) -> Result<(), Error> {
+        if let (Stdio::Terminal, Some(fd)) = (self.stdio, self.inbox.take_fd()) {
+            let raw = RawMode::begin().map_err(supervising("make the terminal raw"))?;
+            self.terminal = Some(LentTerminal {
+                fd,
+                size: Size::default(),
+                input: true,
+                _raw: raw,
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Exit, Error> {
+        self.drain_terminal();
+        let status = self.child.wait().map_err(supervising("wait for the supervisor"))?;
+        match self.ended {
+            _ if self.cancelled => Err(Error::Cancelled),
+            Some(ended) => ended,
+            None => Err(Error::SupervisorDied {
+                status: status.to_string(),
+            }),
+        }
+    }
+
+    /// Shows what the step wrote last: it is in the terminal still when the supervisor has ended.
+    fn drain_terminal(&mut self) {
+        let Some(terminal) = self.terminal.take() else { return };
+        let mut buffer = vec![0; PIECE];
+        while let Ok(count @ 1..) = read(&terminal.fd, &mut buffer) {
+            if write_all(rustix::stdio::stdout(), &buffer[..count]).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn hang_up(&self) {
+        let _ = rustix::net::shutdown(&self.inbox, rustix::net::Shutdown::Write);
+    }
+
+    /// Ends the step, whose output nobody can take any more.
+    fn give_up(mut self, error: Error) -> Error {
+        self.hang_up();
+        self.stdout = None;
+        self.stderr = None;
+        let _ = self.child.wait();
+        error
+    }
+}
+
+fn read(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut *buffer))?)
+}
+
+fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::write(&fd, bytes))?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+fn supervising(doing: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Supervise { doing, source }
+}

@@ -1,0 +1,126 @@
+//! Mount points that are made in a root for the time of a process, and must not stay in the image.
+//!
+//! What is missing is noted before; what of that is still there and empty afterwards is removed, innermost first, and
+//! the directory it was in keeps its times. `/proc` and `/sys` stay, because they stay in BuildKit.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+
+use crate::rooted::{self, Found};
+
+/// The mount points that every process has.
+pub(crate) const SYSTEM: [&str; 5] = ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts"];
+const KEPT: [&str; 2] = ["/proc", "/sys"];
+
+/// Mount points that are missing.
+#[derive(Debug, Default)]
+pub(crate) struct Stubs(Vec<Stub>);
+
+#[derive(Debug)]
+struct Stub {
+    parent: OwnedFd,
+    names: Vec<OsString>,
+}
+
+impl Stubs {
+    /// Which of `targets` are missing in `root`.
+    pub(crate) fn note<'a>(root: &Path, targets: impl Iterator<Item = &'a str>) -> io::Result<Stubs> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, root, directory, Mode::empty())?;
+        let mut stubs = Vec::new();
+        for target in targets.filter(|target| !KEPT.contains(target)) {
+            // A target that cannot even be looked up fails with its name where it is mounted.
+            if let Ok(Found::Missing { parent, names }) = rooted::find(root.as_fd(), Path::new(target)) {
+                stubs.push(Stub { parent, names });
+            }
+        }
+        Ok(Stubs(stubs))
+    }
+
+    /// Removes those that are empty. One that cannot be removed stays: the process may have taken it over.
+    pub(crate) fn remove(self) {
+        for stub in self.0.into_iter().rev() {
+            let _ = stub.remove();
+        }
+    }
+}
+
+impl Stub {
+    fn remove(self) -> io::Result<()> {
+        let mut levels = vec![self.parent];
+        for name in &self.names[..self.names.len() - 1] {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Some(parent) = levels.last() else { break };
+            levels.push(rustix::fs::openat(parent, name, flags, Mode::empty())?);
+        }
+        for (directory, name) in levels.iter().zip(&self.names).rev() {
+            let times = rooted::times(directory)?;
+            match rooted::kind_and_size(directory, name)? {
+                (FileType::Directory, _) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?,
+                (FileType::RegularFile, 0) => rustix::fs::unlinkat(directory, name, AtFlags::empty())?,
+                _ => return Ok(()),
+            }
+            rustix::fs::futimens(directory, &times)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::rooted::{Kind, find_or_make};
+
+    fn tree(root: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(root)
+            .unwrap()
+            .flat_map(|entry| {
+                let path = entry.unwrap().path();
+                let below = if path.is_dir() { tree(&path) } else { Vec::new() };
+                std::iter::once(path.display().to_string()).chain(below)
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_what_was_missing_and_stayed_empty_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/hosts"), "").unwrap();
+        let modified = fs::metadata(root.path().join("etc")).unwrap().modified().unwrap();
+        let before = tree(root.path());
+
+        let targets = [
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/deep/down/there",
+            "/deep/too",
+            "/written",
+        ];
+        let stubs = Stubs::note(root.path(), targets.into_iter()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let directory = rustix::fs::open(root.path(), OFlags::PATH, Mode::empty()).unwrap();
+        for target in targets {
+            find_or_make(directory.as_fd(), Path::new(target), Kind::File).unwrap();
+        }
+        fs::write(root.path().join("written"), "by the process").unwrap();
+        stubs.remove();
+
+        let written = root.path().join("written").display().to_string();
+        let left: Vec<String> = tree(root.path()).into_iter().filter(|path| *path != written).collect();
+        assert_eq!(left, before);
+        assert!(root.path().join("written").exists());
+        assert_eq!(
+            fs::metadata(root.path().join("etc")).unwrap().modified().unwrap(),
+            modified
+        );
+    }
+}

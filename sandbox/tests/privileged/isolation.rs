@@ -1,0 +1,148 @@
+//! What a process can see and do.
+
+use sandbox::{Exit, Network};
+
+use crate::Test;
+use crate::world::{Root, run, says};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("the_command_is_pid_1_and_alone", the_command_is_pid_1_and_alone),
+    ("root_has_dockers_capabilities", root_has_dockers_capabilities),
+    ("other_users_have_no_capabilities", other_users_have_no_capabilities),
+    ("a_filter_of_system_calls_is_on", a_filter_of_system_calls_is_on),
+    ("namespaces_and_mounts_are_refused", namespaces_and_mounts_are_refused),
+    ("devices_are_the_usual_ones", devices_are_the_usual_ones),
+    ("mounts_are_the_usual_ones", mounts_are_the_usual_ones),
+    (
+        "kernel_files_are_hidden_or_read_only",
+        kernel_files_are_hidden_or_read_only,
+    ),
+    (
+        "without_network_there_is_only_loopback",
+        without_network_there_is_only_loopback,
+    ),
+    ("nothing_of_ours_is_inherited", nothing_of_ours_is_inherited),
+];
+
+fn the_command_is_pid_1_and_alone() {
+    let root = Root::new();
+    assert_eq!(root.says("echo $$; ls -d /proc/[0-9]* | wc -l"), "1\n2");
+}
+
+fn root_has_dockers_capabilities() {
+    let root = Root::new();
+    let expected = "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n\
+        CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0";
+    assert_eq!(root.says("grep -E 'Cap|NoNewPrivs' /proc/self/status"), expected);
+}
+
+fn other_users_have_no_capabilities() {
+    let root = Root::new();
+    let mut spec = root.script("grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status");
+    spec.user = "ann".to_owned();
+    let expected = "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb";
+    assert_eq!(says(&spec), expected);
+}
+
+fn a_filter_of_system_calls_is_on() {
+    let root = Root::new();
+    assert_eq!(root.says("grep Seccomp: /proc/self/status"), "Seccomp:\t2");
+}
+
+fn namespaces_and_mounts_are_refused() {
+    let root = Root::new();
+    for command in [
+        "unshare -m true",
+        "unshare -r true",
+        "mount -t tmpfs none /etc",
+        "umount /proc",
+    ] {
+        let ran = run(&root.script(command)).unwrap();
+        assert_ne!(ran.exit, Exit::Code(0), "{command}");
+        assert!(
+            ran.stderr.contains("not permitted") || ran.stderr.contains("denied"),
+            "{command}: {ran:?}"
+        );
+    }
+    assert_eq!(root.says("mkdir /jail && chroot / true && echo yes"), "yes");
+}
+
+fn devices_are_the_usual_ones() {
+    let root = Root::new();
+    let expected = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
+    assert_eq!(root.says("echo $(ls /dev)"), expected);
+    assert_eq!(
+        root.says("head -c 4 /dev/zero | wc -c; echo gone > /dev/null; head -c 8 /dev/urandom | wc -c"),
+        "4\n8"
+    );
+    assert_eq!(
+        root.says("echo out > /dev/stdout; readlink /dev/fd"),
+        "out\n/proc/self/fd"
+    );
+    let mut spec = root.script("echo out > /dev/stdout");
+    spec.user = "ann".to_owned();
+    assert_eq!(says(&spec), "out");
+}
+
+fn mounts_are_the_usual_ones() {
+    let root = Root::new();
+    let mounts = root.says("cut -d' ' -f2,3,4 /proc/mounts");
+    let of = |target: &str| {
+        let prefix = format!("{target} ");
+        mounts
+            .lines()
+            .find(|line| line.starts_with(&prefix))
+            .unwrap_or_else(|| panic!("{target} in {mounts}"))
+            .to_owned()
+    };
+    assert!(of("/").starts_with("/ overlay rw"), "{}", of("/"));
+    for target in [
+        "/proc",
+        "/sys",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/etc/hosts",
+        "/etc/resolv.conf",
+    ] {
+        for option in ["nosuid", "nodev", "noexec"] {
+            assert!(of(target).contains(option), "{}", of(target));
+        }
+    }
+    for target in ["/sys", "/etc/hosts", "/etc/resolv.conf", "/proc/sys"] {
+        assert!(
+            of(target).split(' ').nth(2).unwrap().starts_with("ro,"),
+            "{}",
+            of(target)
+        );
+    }
+    assert!(of("/dev").contains("size=65536k"), "{}", of("/dev"));
+    assert!(of("/dev/pts").contains("mode=620,ptmxmode=666"), "{}", of("/dev/pts"));
+}
+
+fn kernel_files_are_hidden_or_read_only() {
+    let root = Root::new();
+    assert_eq!(root.says("wc -c < /proc/keys; ls /sys/firmware | wc -l"), "0\n0");
+    for path in [
+        "/proc/sys/kernel/hostname",
+        "/proc/sysrq-trigger",
+        "/sys/kernel/uevent_helper",
+        "/etc/hosts",
+    ] {
+        let ran = run(&root.script(&format!("echo x >> {path}"))).unwrap();
+        assert_ne!(ran.exit, Exit::Code(0), "{path}");
+    }
+}
+
+fn without_network_there_is_only_loopback() {
+    let root = Root::new();
+    let mut spec = root.script("ls /sys/class/net; ifconfig lo | grep -c UP");
+    spec.network = Network::None;
+    assert_eq!(says(&spec), "lo\n1");
+}
+
+fn nothing_of_ours_is_inherited() {
+    let root = Root::new();
+    let _open = std::fs::File::open("/etc/passwd").unwrap();
+    assert_eq!(root.says("echo $(ls /proc/1/fd)"), "0 1 2");
+    assert_eq!(root.says("env | sort | cut -d= -f1"), "HOME\nPATH\nPWD\nSHLVL");
+}

@@ -1,0 +1,154 @@
+//! How processes start and end.
+
+use std::time::{Duration, Instant};
+
+use sandbox::{Cancel, Error, Executor, Exit, Namespaces, Stdio, Stream};
+
+use crate::Test;
+use crate::world::{Root, run, says};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("codes_and_signals_are_told_apart", codes_and_signals_are_told_apart),
+    (
+        "output_is_told_apart_and_input_is_empty",
+        output_is_told_apart_and_input_is_empty,
+    ),
+    (
+        "a_program_that_is_not_there_is_named",
+        a_program_that_is_not_there_is_named,
+    ),
+    ("what_cannot_be_run_is_said_before", what_cannot_be_run_is_said_before),
+    ("cancelling_kills_everything", cancelling_kills_everything),
+    ("leftover_processes_die", leftover_processes_die),
+    ("runs_do_not_disturb_each_other", runs_do_not_disturb_each_other),
+    ("signals_have_their_default_effect", signals_have_their_default_effect),
+    ("much_output_arrives_whole", much_output_arrives_whole),
+    ("a_terminal_is_a_terminal", a_terminal_is_a_terminal),
+];
+
+fn codes_and_signals_are_told_apart() {
+    let root = Root::new();
+    let cases = [
+        ("true", Exit::Code(0)),
+        ("exit 7", Exit::Code(7)),
+        // Not killed for want of memory, whatever it looks like.
+        ("sh -c 'kill -9 $$'; exit $?", Exit::Code(137)),
+    ];
+    for (script, expected) in cases {
+        assert_eq!(run(&root.script(script)).unwrap().exit, expected, "{script}");
+    }
+}
+
+fn output_is_told_apart_and_input_is_empty() {
+    let root = Root::new();
+    let ran = run(&root.script("echo out; echo err >&2; wc -c")).unwrap();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n0\n", "err\n"));
+}
+
+fn a_program_that_is_not_there_is_named() {
+    let root = Root::new();
+    let cases = [
+        ("foo", "exec: \"foo\": executable file not found in $PATH"),
+        (
+            "/bin/foo",
+            "exec: \"/bin/foo\": stat /bin/foo: no such file or directory",
+        ),
+        ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+        ("/etc", "exec: \"/etc\": is a directory"),
+    ];
+    for (program, expected) in cases {
+        let mut spec = root.script("");
+        spec.args = vec![program.to_owned()];
+        assert_eq!(run(&spec).unwrap_err().to_string(), expected);
+    }
+    assert_eq!(
+        root.says("echo '#!/missing' > /bin/script; chmod +x /bin/script; echo"),
+        ""
+    );
+    let mut spec = root.script("");
+    spec.args = vec!["script".to_owned()];
+    assert_eq!(
+        run(&spec).unwrap_err().to_string(),
+        "exec /bin/script: no such file or directory"
+    );
+}
+
+fn what_cannot_be_run_is_said_before() {
+    let root = Root::new();
+    let mut spec = root.script("true");
+    spec.args.clear();
+    assert!(matches!(run(&spec), Err(Error::NoCommand)));
+    let spec = root.script("a\0b");
+    assert!(matches!(run(&spec), Err(Error::NulByte { text }) if text == "a"));
+    let mut spec = root.script("true");
+    spec.root = "/no/such/root".into();
+    assert!(run(&spec).is_err());
+}
+
+fn cancelling_kills_everything() {
+    let root = Root::new();
+    let cancel = Cancel::new();
+    let begun = Instant::now();
+    let mut output = |_: Stream, _: &[u8]| cancel.cancel();
+    let spec =
+        root.script("trap '' TERM INT; (while true; do echo x >> /alive; sleep 0.01; done) & echo ready; sleep 100");
+    assert!(matches!(
+        Namespaces.run(&spec, &mut output, &cancel),
+        Err(Error::Cancelled)
+    ));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let size = || std::fs::metadata(root.path().join("alive")).map_or(0, |file| file.len());
+    let before = size();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(size(), before);
+    assert!(matches!(
+        Namespaces.run(&spec, &mut |_, _| {}, &cancel),
+        Err(Error::Cancelled)
+    ));
+}
+
+fn leftover_processes_die() {
+    let root = Root::new();
+    let begun = Instant::now();
+    assert_eq!(root.says("sleep 100 & echo done"), "done");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+fn runs_do_not_disturb_each_other() {
+    let roots: Vec<Root> = (0..8).map(|_| Root::new()).collect();
+    std::thread::scope(|scope| {
+        for (number, root) in roots.iter().enumerate() {
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    let text = root.says(&format!("echo {number}; ls -d /proc/[0-9]* | wc -l"));
+                    assert_eq!(text, format!("{number}\n2"));
+                }
+            });
+        }
+    });
+}
+
+fn signals_have_their_default_effect() {
+    let root = Root::new();
+    assert_eq!(
+        root.says("grep -E 'Sig(Blk|Ign)' /proc/self/status"),
+        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000"
+    );
+    assert_eq!(root.says("umask"), "0022");
+}
+
+fn much_output_arrives_whole() {
+    let root = Root::new();
+    let text = root.says("seq 1 200000");
+    assert_eq!(text.lines().count(), 200_000);
+    assert!(text.ends_with("\n200000"));
+}
+
+fn a_terminal_is_a_terminal() {
+    let root = Root::new();
+    let mut spec = root
+        .script("tty > /seen; test -c /dev/console && echo console >> /seen; stty > /dev/null && echo size >> /seen");
+    spec.stdio = Stdio::Terminal;
+    assert_eq!(run(&spec).unwrap().exit, Exit::Code(0));
+    assert_eq!(says(&root.script("cat /seen")), "/dev/pts/0\nconsole\nsize");
+}

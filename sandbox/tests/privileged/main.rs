@@ -1,0 +1,80 @@
+//! Runs real processes in real namespaces: once as whom we are, and once more as an ordinary user if we are root.
+//!
+//! Entering the namespaces needs a process with one thread, so this is a program of its own without the usual harness.
+//! Any argument that is no option is a filter of names.
+
+mod isolation;
+mod lifecycle;
+mod root;
+mod world;
+
+use std::panic::catch_unwind;
+use std::process::{Command, ExitCode};
+
+use world::BUSYBOX;
+
+type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    sandbox::init_if_asked();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    if world::busybox().is_none() {
+        eprintln!("skipped: needs one of {BUSYBOX:?}");
+        return ExitCode::SUCCESS;
+    }
+    if args.iter().any(|arg| arg == "--inside") {
+        return inside(&filters);
+    }
+    let own = rerun(&mut Command::new("/proc/self/exe"), &filters);
+    let ordinary = match world::ordinary_user() {
+        Some(user) => world::with_readable_copy(|program| {
+            rerun(Command::new("runuser").args(["-u", &user, "--"]).arg(program), &filters)
+        }),
+        None => {
+            eprintln!("skipped: needs root, runuser and a user with a range in /etc/subuid to be another user");
+            true
+        }
+    };
+    if own && ordinary {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn rerun(command: &mut Command, filters: &[&str]) -> bool {
+    command.arg("--inside").args(filters).status().unwrap().success()
+}
+
+fn inside(filters: &[&str]) -> ExitCode {
+    match sandbox::enter() {
+        Ok(isolation) => println!("{isolation}"),
+        Err(error) => {
+            eprintln!("skipped: needs namespaces: {error}");
+            return ExitCode::SUCCESS;
+        }
+    }
+    let mut failed = Vec::new();
+    for (name, test) in root::TESTS.iter().chain(isolation::TESTS).chain(lifecycle::TESTS) {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
+            let passed = catch_unwind(test).is_ok();
+            println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+            if !passed {
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,173 @@
+//! What a process finds where, and what it leaves behind.
+
+use std::fs;
+
+use sandbox::{Limit, Mount};
+
+use crate::Test;
+use crate::world::{Root, run, says};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("names_of_the_machine", names_of_the_machine),
+    ("users_are_looked_up_in_the_root", users_are_looked_up_in_the_root),
+    ("home_comes_from_passwd", home_comes_from_passwd),
+    (
+        "the_working_directory_is_made_for_the_user",
+        the_working_directory_is_made_for_the_user,
+    ),
+    ("variables_keep_their_order", variables_keep_their_order),
+    (
+        "shared_memory_has_the_size_asked_for",
+        shared_memory_has_the_size_asked_for,
+    ),
+    ("limits_are_set", limits_are_set),
+    ("mount_points_do_not_stay", mount_points_do_not_stay),
+    ("binds_are_mounted", binds_are_mounted),
+    ("links_do_not_lead_mounts_astray", links_do_not_lead_mounts_astray),
+    ("files_written_are_in_the_root", files_written_are_in_the_root),
+];
+
+fn names_of_the_machine() {
+    let root = Root::new();
+    let mut spec = root.script("hostname; cat /etc/hosts");
+    spec.hostname = "builder".to_owned();
+    spec.hosts = vec![("db".to_owned(), "10.0.0.2".to_owned())];
+    let expected = "builder\n127.0.0.1\tlocalhost builder\n::1\tlocalhost ip6-localhost ip6-loopback\n10.0.0.2\tdb";
+    assert_eq!(says(&spec), expected);
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap();
+    assert_eq!(root.says("cat /etc/resolv.conf"), host.trim_end());
+}
+
+fn users_are_looked_up_in_the_root() {
+    let root = Root::new();
+    let cases = [
+        ("", "0 0 0"),
+        ("ann", "1000 1001 1001 50"),
+        ("1000", "1000 1001 1001 50"),
+        ("ann:staff", "1000 50 50"),
+        ("4242", "4242 0 0"),
+        ("7:8", "7 8 8"),
+    ];
+    for (user, expected) in cases {
+        let mut spec = root.script("echo $(id -u) $(id -g) $(id -G)");
+        spec.user = user.to_owned();
+        assert_eq!(says(&spec), expected, "{user}");
+    }
+    let mut spec = root.script("id");
+    spec.user = "carol".to_owned();
+    let error = run(&spec).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "unable to find user carol: no matching entries in passwd file"
+    );
+}
+
+fn home_comes_from_passwd() {
+    let root = Root::new();
+    for (user, home) in [("", "/root"), ("ann", "/home/ann"), ("4242", "/")] {
+        let mut spec = root.script("echo $HOME");
+        spec.user = user.to_owned();
+        assert_eq!(says(&spec), home);
+    }
+    let mut spec = root.script("echo $HOME");
+    spec.env.push("HOME=/elsewhere".to_owned());
+    assert_eq!(says(&spec), "/elsewhere");
+}
+
+fn the_working_directory_is_made_for_the_user() {
+    let root = Root::new();
+    let mut spec = root.script("pwd; stat -c '%a %u:%g' . ..; touch mine");
+    spec.user = "ann".to_owned();
+    spec.working_directory = "/srv/app".to_owned();
+    assert_eq!(says(&spec), "/srv/app\n755 1000:1001\n755 1000:1001");
+}
+
+fn variables_keep_their_order() {
+    let root = Root::new();
+    let mut spec = root.script("");
+    spec.args = vec!["env".to_owned()];
+    spec.env = ["Z=1", "PATH=/bin", "A=2"].map(str::to_owned).to_vec();
+    assert_eq!(says(&spec), "Z=1\nPATH=/bin\nA=2\nHOME=/root");
+}
+
+fn shared_memory_has_the_size_asked_for() {
+    let root = Root::new();
+    let mut spec = root.script("df -k /dev/shm | tail -1 | awk '{print $2}'; stat -c %a /dev/shm");
+    assert_eq!(says(&spec), "65536\n1777");
+    spec.shm_size = 1 << 20;
+    assert_eq!(says(&spec), "1024\n1777");
+}
+
+fn limits_are_set() {
+    let root = Root::new();
+    let mut spec = root.script("ulimit -Sn; ulimit -Hn; ulimit -c");
+    let limit = |resource: &str, soft, hard| Limit {
+        resource: resource.to_owned(),
+        soft,
+        hard,
+    };
+    spec.limits = vec![limit("nofile", 100, 200), limit("core", 0, 0)];
+    assert_eq!(says(&spec), "100\n200\n0");
+    spec.limits = vec![limit("nofile", 1 << 19, 1 << 19)];
+    let ceiling: u64 = says(&spec).lines().nth(1).unwrap().parse().unwrap();
+    assert!(ceiling <= 1 << 19, "{ceiling}");
+}
+
+fn mount_points_do_not_stay() {
+    let root = Root::new();
+    let etc = root.path().join("etc");
+    let before = fs::metadata(&etc).unwrap().modified().unwrap();
+    let top = || {
+        let mut names: Vec<String> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(top(), ["bin", "etc"]);
+    let mut spec = root.script("true");
+    spec.mounts = vec![Mount::Tmpfs {
+        target: "/made/for/this".to_owned(),
+        size: None,
+    }];
+    says(&spec);
+    assert_eq!(top(), ["bin", "etc", "proc", "sys"]);
+    assert!(!etc.join("hosts").exists() && !etc.join("resolv.conf").exists());
+    assert_eq!(fs::metadata(&etc).unwrap().modified().unwrap(), before);
+}
+
+fn binds_are_mounted() {
+    let root = Root::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("file"), "content\n").unwrap();
+    let bind = |source: std::path::PathBuf, target: &str, read_only| Mount::Bind {
+        source,
+        target: target.to_owned(),
+        read_only,
+    };
+    let mut spec = root.script("cat /a/file /b; echo x 2>&- > /a/new && echo wrote; echo x 2>&- > /b || echo refused");
+    spec.mounts = vec![
+        bind(outside.path().into(), "/a", false),
+        bind(outside.path().join("file"), "/b", true),
+    ];
+    assert_eq!(says(&spec), "content\ncontent\nwrote\nrefused");
+    assert!(outside.path().join("new").exists());
+    assert!(!root.path().join("a").exists() && !root.path().join("b").exists());
+}
+
+fn links_do_not_lead_mounts_astray() {
+    let root = Root::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.path().join("etc/hosts")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.path().join("dev")).unwrap();
+    assert_eq!(root.says("cat /dev/null; echo fine"), "fine");
+    assert!(fs::read_dir(outside.path()).unwrap().next().is_none());
+}
+
+fn files_written_are_in_the_root() {
+    let root = Root::new();
+    root.says("echo made > /file; mkdir -m 700 /folder");
+    assert_eq!(fs::read_to_string(root.path().join("file")).unwrap(), "made\n");
+    assert_eq!(root.says("cat /file; stat -c %a /folder /file"), "made\n700\n644");
+}
