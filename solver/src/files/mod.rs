@@ -1,1 +1,32 @@
-//! Files of contexts and trees: walking, hashing, copying. Being written.
+//! Files of contexts and trees: walking, hashing, copying. What COPY, ADD and WORKDIR do, without knowing of Dockerfiles.
+//!
+//! Blocking code on plain directories. A [`Context`] is the user's directory, walked once and hashed in place; a
+//! [`Tree`] is one of these or the root of a snapshot. [`checksum`] tells what a copy would select, as a key; [`apply`]
+//! does it. Whatever links a tree holds, nothing outside of it is read or written. Nothing here takes the time of the
+//! build into a tree: two builds of the same inputs make the same one, to the byte.
+//!
+//! It does not know about caches, mounts or who a user's name belongs to: those are handed in.
+
+mod apply;
+mod archive;
+mod checksum;
+mod content;
+mod context;
+mod copy;
+mod destination;
+mod entry;
+mod error;
+mod path;
+mod pool;
+mod root;
+mod select;
+mod stat_cache;
+mod transfer;
+mod walk;
+
+pub use apply::{ResolveOwner, apply};
+pub use checksum::{checksum, components};
+pub use context::Context;
+pub use error::FilesError;
+pub use select::Tree;
+

@@ -1,0 +1,209 @@
+//! ADD: archives put into a directory.
+//!
+//! What an archive is, its bytes decide: when they are decompressed (gzip, bzip2, xz, zstd, or not at all) and the first
+//! tar header can be read, it is one, whatever its name.
+//!
+//! The directory is the root of all there is for the archive: names that begin with a slash or lead up with `..` begin
+//! there, and so do links that are met on the way. Entries replace what is there, except that directories are merged.
+
+mod compression;
+mod reader;
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Mode, Timespec};
+use tar_core::EntryType;
+
+use self::reader::{Header, Reader};
+use super::content;
+use super::destination::{Destination, Folder, folder_of, is_directory};
+use super::error::{At, FilesError, shown};
+use super::path::{clean, split};
+use super::select::{Item, Source};
+use super::transfer::{create, write_all};
+
+/// Whether an item is an archive.
+pub(super) fn is_archive(source: &Source<'_>, item: &Item<'_>) -> Result<bool, FilesError> {
+    if !item.top().is_file() || item.top().size == 0 {
+        return Ok(false);
+    }
+    let file = content::open(source.root(), item.top())?;
+    let first = compression::decompress(file.into(), |stream| Reader::new(stream).next());
+    Ok(matches!(first, Ok(Ok(Some(_)))))
+}
+
+/// Puts the contents of an archive into `destination`; they belong to `owner`, or to whom the archive says.
+pub(super) fn unpack(
+    source: &Source<'_>,
+    item: &Item<'_>,
+    mut destination: Destination,
+    owner: Option<(u32, u32)>,
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<(), FilesError> {
+    let path = &item.top().path;
+    let broken = |reason: String| FilesError::Archive {
+        path: shown(path),
+        reason,
+    };
+    let file = content::open(source.root(), item.top())?;
+    destination.keep_time(b"")?;
+    let unpacked = compression::decompress(file.into(), |stream| {
+        let mut unpacking = Unpacking {
+            reader: Reader::new(stream),
+            destination: &mut destination,
+            owner,
+        };
+        loop {
+            if cancel() {
+                return Err(FilesError::Cancelled);
+            }
+            match unpacking.reader.next().map_err(&broken)? {
+                Some(header) => unpacking.entry(&header, &broken)?,
+                None => return Ok(()),
+            }
+        }
+    });
+    unpacked.at("read", path)??;
+    destination.finish()
+}
+
+struct Unpacking<'a> {
+    reader: Reader<&'a mut dyn Read>,
+    destination: &'a mut Destination,
+    owner: Option<(u32, u32)>,
+}
+
+impl Unpacking<'_> {
+    fn entry(&mut self, header: &Header, broken: &dyn Fn(String) -> FilesError) -> Result<(), FilesError> {
+        let cleaned = clean(&header.path);
+        if cleaned.is_empty() {
+            return Ok(());
+        }
+        let (folder, name) = split(&cleaned);
+        let folder = self.destination.resolve(folder)?;
+        let implied = Folder {
+            mode: 0o755,
+            owner: (0, 0),
+            seconds: 0,
+        };
+        self.destination.make_directories(&folder, implied)?;
+        self.destination.keep_time(&folder)?;
+        let path = super::path::join(&folder, name);
+        let merged = header.kind == EntryType::Directory
+            && self.destination.stat(&path)?.is_some_and(|stat| is_directory(&stat));
+        if !merged {
+            self.destination.remove(&path)?;
+        }
+        match header.kind {
+            EntryType::Directory => self.directory(&path, header, merged),
+            EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => self.file(&path, header, broken),
+            EntryType::Symlink => {
+                self.destination.make_link(&path, &header.target)?;
+                self.destination.set_owner(&path, self.owner_of(header))?;
+                self.destination.set_modified(&path, header.modified)
+            }
+            EntryType::Link => self.hard_link(&path, header, broken),
+            EntryType::Fifo => self.node(&path, header, FileType::Fifo),
+            EntryType::Char => self.node(&path, header, FileType::CharacterDevice),
+            EntryType::Block => self.node(&path, header, FileType::BlockDevice),
+            other => Err(broken(format!("{} is of the unknown type {other:?}", shown(&cleaned)))),
+        }
+    }
+
+    fn owner_of(&self, header: &Header) -> (u32, u32) {
+        self.owner.unwrap_or(header.owner)
+    }
+
+    fn directory(&mut self, path: &[u8], header: &Header, merged: bool) -> Result<(), FilesError> {
+        if !merged {
+            self.destination.make_directory(path)?;
+        }
+        self.destination.set_owner(path, self.owner_of(header))?;
+        self.destination.set_mode(path, header.mode)?;
+        self.destination.set_time(path, header.modified);
+        Ok(())
+    }
+
+    fn node(&mut self, path: &[u8], header: &Header, kind: FileType) -> Result<(), FilesError> {
+        match self.destination.make_node(path, kind, header.device) {
+            // BuildKit leaves devices of archives out where it may not make them: a base system's archive holds some.
+            Err(FilesError::Device { .. }) => return Ok(()),
+            other => other?,
+        }
+        self.destination.set_owner(path, self.owner_of(header))?;
+        self.destination.set_mode(path, header.mode)?;
+        self.destination.set_modified(path, header.modified)
+    }
+
+    fn hard_link(
+        &mut self,
+        path: &[u8],
+        header: &Header,
+        broken: &dyn Fn(String) -> FilesError,
+    ) -> Result<(), FilesError> {
+        let cleaned = clean(&header.target);
+        let (folder, name) = split(&cleaned);
+        let existing = super::path::join(&self.destination.resolve(folder)?, name);
+        let Some(stat) = self.destination.stat(&existing)? else {
+            let (path, target) = (shown(path), shown(&cleaned));
+            return Err(broken(format!("{path} links to {target}, which is not there")));
+        };
+        self.destination.make_hard_link(&existing, path)?;
+        self.destination.set_owner(path, self.owner_of(header))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            self.destination.set_mode(path, header.mode)?;
+            self.destination.set_modified(path, header.modified)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &[u8], header: &Header, broken: &dyn Fn(String) -> FilesError) -> Result<(), FilesError> {
+        let folder = self.destination.open_folder(folder_of(path))?;
+        let file = create(&folder, path)?;
+        self.contents(&file, path, header, broken)?;
+        self.destination.set_owner(path, self.owner_of(header))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(header.mode)).at("change the mode of", path)?;
+        if let Some(capability) = &header.capability {
+            content::set_capability(&file, capability).at("set the capability of", path)?;
+        }
+        self.destination.set_modified(path, header.modified)
+    }
+
+    fn contents(
+        &mut self,
+        file: &OwnedFd,
+        path: &[u8],
+        header: &Header,
+        broken: &dyn Fn(String) -> FilesError,
+    ) -> Result<(), FilesError> {
+        let copy = |reader: &mut Reader<&mut dyn Read>, length: u64| {
+            reader.content(length, |bytes| write_all(file, bytes).at("write", path), broken)
+        };
+        let Some(sparse) = &header.sparse else {
+            return copy(&mut self.reader, header.size);
+        };
+        rustix::fs::ftruncate(file, sparse.size).at("write", path)?;
+        for (offset, length) in &sparse.parts {
+            if offset.checked_add(*length).is_none_or(|end| end > sparse.size) {
+                return Err(broken(format!("the map of the sparse file {} is wrong", shown(path))));
+            }
+            rustix::fs::seek(file, rustix::fs::SeekFrom::Start(*offset)).at("write", path)?;
+            copy(&mut self.reader, *length)?;
+        }
+        Ok(())
+    }
+}
+
+/// The start of a file again.
+fn rewind(file: &mut std::fs::File) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(0)).map(drop)
+}
+
+/// A time of a header.
+fn time(seconds: i64, nanoseconds: u32) -> Timespec {
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.into(),
+    }
+}

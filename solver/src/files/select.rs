@@ -1,0 +1,202 @@
+//! What a copy's source selects: one path, or all that a wildcard matches, in the order of a walk.
+//!
+//! The links of a path are followed, inside the tree: those on the way, and that of the file or directory named. A
+//! wildcard looks into directories, not through links to such; a link that it matches is followed.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use graph::pattern::{Pattern, PatternList, has_wildcards};
+
+use super::content;
+use super::context::Context;
+use super::entry::Entry;
+use super::error::{FilesError, shown};
+use super::path::{clean, join, names, split};
+use super::pool;
+use super::root::{Node, Root, resolve};
+use super::walk::walk;
+
+/// Where files come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Tree<'a> {
+    /// A context; its files belong to root, whoever owns them.
+    Context(&'a Context),
+    /// The root of a snapshot, mounted or otherwise in place.
+    Directory(&'a Path),
+}
+
+/// A tree that was opened.
+#[derive(Debug)]
+pub(super) enum Source<'a> {
+    Context(&'a Context),
+    Directory(Root),
+}
+
+/// What a source selects.
+#[derive(Debug)]
+pub(super) struct Selection<'a> {
+    pub(super) wildcard: bool,
+    pub(super) items: Vec<Item<'a>>,
+}
+
+/// One selected file or directory, with all below it.
+#[derive(Debug)]
+pub(super) struct Item<'a> {
+    /// The last name of the path that selects it: what it is called in a directory.
+    pub(super) name: Vec<u8>,
+    /// In walk order; the first is the item itself.
+    pub(super) entries: Cow<'a, [Entry]>,
+    /// The place of the first among the entries of its context.
+    first: usize,
+}
+
+impl Item<'_> {
+    pub(super) fn top(&self) -> &Entry {
+        &self.entries[0]
+    }
+
+    /// The path of an entry from the item on; empty is the item itself.
+    pub(super) fn relative<'e>(&self, entry: &'e Entry) -> &'e [u8] {
+        let skipped = match self.top().path.len() {
+            0 => 0,
+            length => length + 1,
+        };
+        entry.path.get(skipped..).unwrap_or_default()
+    }
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn open(tree: Tree<'a>) -> Result<Source<'a>, FilesError> {
+        Ok(match tree {
+            Tree::Context(context) => Source::Context(context),
+            Tree::Directory(path) => Source::Directory(Root::open(path)?),
+        })
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        match self {
+            Source::Context(context) => context.root(),
+            Source::Directory(root) => root,
+        }
+    }
+
+    /// The owner that a copy gives to an entry, if it is not told another.
+    pub(super) fn owner(&self, entry: &Entry) -> (u32, u32) {
+        match self {
+            Source::Context(_) => (0, 0),
+            Source::Directory(_) => (entry.user, entry.group),
+        }
+    }
+
+    /// What `source` selects.
+    pub(super) fn select(&self, source: &str) -> Result<Selection<'a>, FilesError> {
+        let cleaned = clean(source.as_bytes());
+        let parts: Vec<&str> = names(&cleaned)
+            .filter_map(|name| std::str::from_utf8(name).ok())
+            .collect();
+        let plain = parts.iter().take_while(|part| !has_wildcards(part)).count();
+        let start = parts[..plain].join("/").into_bytes();
+        let resolved = resolve(self.tree(), &start)?;
+        if plain == parts.len() {
+            let name = split(&start).1.to_vec();
+            let item = self.item(name, &resolved, &start)?;
+            return Ok(Selection {
+                wildcard: false,
+                items: vec![item],
+            });
+        }
+        if self.tree().node(&resolved)? == Node::Missing {
+            return Err(self.not_found(&start));
+        }
+        let mut matches = vec![resolved];
+        for part in &parts[plain..] {
+            matches = self.expand(&matches, &Pattern::new(part)?)?;
+        }
+        let items = matches.iter().map(|path| {
+            let resolved = resolve(self.tree(), path)?;
+            self.item(split(path).1.to_vec(), &resolved, path)
+        });
+        Ok(Selection {
+            wildcard: true,
+            items: items.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn expand(&self, folders: &[Vec<u8>], pattern: &Pattern) -> Result<Vec<Vec<u8>>, FilesError> {
+        let mut matches = Vec::new();
+        for folder in folders {
+            if self.tree().node(folder)? != Node::Directory {
+                continue;
+            }
+            let names = match self {
+                Source::Context(context) => context.list(folder),
+                Source::Directory(root) => root.list(folder)?,
+            };
+            let matching = names.iter().filter(|name| pattern.matches(name));
+            matches.extend(matching.map(|name| join(folder, name)));
+        }
+        Ok(matches)
+    }
+
+    fn item(&self, name: Vec<u8>, resolved: &[u8], asked: &[u8]) -> Result<Item<'a>, FilesError> {
+        let (entries, first) = match self {
+            Source::Context(context) => match context.range(resolved) {
+                Some(range) => (Cow::Borrowed(context.entries(range.clone())), range.start),
+                None => return Err(self.not_found(asked)),
+            },
+            Source::Directory(root) => (Cow::Owned(walk(root, resolved, &PatternList::default())?), 0),
+        };
+        if entries.is_empty() {
+            return Err(self.not_found(asked));
+        }
+        if let Some((errno, entry)) = entries.iter().find_map(|entry| Some((entry.problem?, entry))) {
+            return Err(FilesError::Io {
+                action: "read",
+                path: shown(&entry.path),
+                source: errno.into(),
+            });
+        }
+        Ok(Item { name, entries, first })
+    }
+
+    fn not_found(&self, path: &[u8]) -> FilesError {
+        FilesError::NotFound {
+            path: shown(path),
+            hidden_by: match self {
+                Source::Context(context) => context.hidden_by(path),
+                Source::Directory(_) => None,
+            },
+        }
+    }
+
+    fn tree(&self) -> &dyn super::root::Tree {
+        match self {
+            Source::Context(context) => *context,
+            Source::Directory(root) => root,
+        }
+    }
+
+    /// The digests of an item's files, entry by entry; zero for what is no file.
+    pub(super) fn digests(&self, item: &Item<'_>) -> Result<Vec<[u8; 32]>, FilesError> {
+        match self {
+            Source::Context(context) => context.digests(item.first..item.first + item.entries.len()),
+            Source::Directory(root) => {
+                let digests: Vec<std::sync::OnceLock<[u8; 32]>> =
+                    item.entries.iter().map(|_| std::sync::OnceLock::new()).collect();
+                pool::each(digests.len(), content::buffer, |buffer, at| {
+                    let entry = &item.entries[at];
+                    if entry.is_file() {
+                        let content = content::digest(root, entry, buffer)?;
+                        digests[at].get_or_init(|| content.digest);
+                    }
+                    Ok(())
+                })?;
+                Ok(digests
+                    .into_iter()
+                    .map(|digest| digest.into_inner().unwrap_or_default())
+                    .collect())
+            }
+        }
+    }
+}

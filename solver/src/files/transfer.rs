@@ -1,0 +1,231 @@
+//! Filling in files: their bytes, owner, mode, capability and time.
+//!
+//! Bytes are shared with the original where the file system can (a reflink), else copied inside the kernel, else read and
+//! written. What does not work once is not tried again. Holes stay holes.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
+use rustix::io::Errno;
+
+use super::content;
+use super::destination::{Destination, chown_error, folder_of, times};
+use super::entry::Entry;
+use super::error::{At, FilesError, shown};
+use super::path::split;
+use super::pool;
+use super::root::Root;
+
+/// Files of one folder that are done at a time.
+const BATCH: usize = 128;
+
+/// Below this, reading and writing is not slower than anything else.
+const SMALL: u64 = 64 * 1024;
+
+/// A file to fill in.
+#[derive(Debug)]
+pub(super) struct File<'a> {
+    /// The original.
+    pub(super) entry: &'a Entry,
+    /// Where it goes; the folder is there.
+    pub(super) path: Vec<u8>,
+    pub(super) owner: (u32, u32),
+    pub(super) mode: u32,
+}
+
+/// From which tree files go to which.
+pub(super) struct Transfer<'a> {
+    pub(super) from: &'a Root,
+    pub(super) to: &'a Destination,
+    /// Whether an original that is no longer what was walked is an error.
+    pub(super) checked: bool,
+    pub(super) cancel: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What file systems turned out not to do.
+#[derive(Default)]
+struct Refused {
+    reflink: AtomicBool,
+    kernel_copy: AtomicBool,
+}
+
+impl Transfer<'_> {
+    /// Fills in all files.
+    pub(super) fn run(&self, mut files: Vec<File<'_>>) -> Result<(), FilesError> {
+        files.sort_by(|a, b| folder_of(&a.path).cmp(folder_of(&b.path)));
+        let batches = batches(&files);
+        let refused = Refused::default();
+        pool::each(batches.len(), content::buffer, |buffer, batch| {
+            self.batch(&files[batches[batch].clone()], &refused, buffer)
+        })
+    }
+
+    /// Files of one folder, which come from one folder.
+    fn batch(&self, files: &[File<'_>], refused: &Refused, buffer: &mut [u8]) -> Result<(), FilesError> {
+        let Some(first) = files.first() else {
+            return Ok(());
+        };
+        let from_folder = folder_of(&first.entry.path);
+        let from = self
+            .from
+            .open_resolved(from_folder, OFlags::PATH | OFlags::DIRECTORY)
+            .at("open", from_folder)?;
+        let to = self.to.open_folder(folder_of(&first.path))?;
+        for file in files {
+            if (self.cancel)() {
+                return Err(FilesError::Cancelled);
+            }
+            let original = self.open(&from, file.entry)?;
+            let new = create(&to, &file.path)?;
+            copy_bytes(&original, &new, file.entry, refused, buffer).at("copy", &file.entry.path)?;
+            finish(&original, &new, file)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, folder: &OwnedFd, entry: &Entry) -> Result<OwnedFd, FilesError> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = split(&entry.path).1;
+        let file = rustix::fs::openat(folder, name, flags, Mode::empty()).at("open", &entry.path)?;
+        let stat = rustix::fs::fstat(&file).at("stat", &entry.path)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || self.checked && !entry.is_still(&stat) {
+            return Err(FilesError::Changed {
+                path: shown(&entry.path),
+            });
+        }
+        Ok(file)
+    }
+}
+
+/// Runs of files of the same folder, none too long.
+fn batches(files: &[File<'_>]) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && folder_of(&files[batch.start].path) == folder_of(&file.path) => {
+                batch.end = at + 1;
+            }
+            _ => batches.push(at..at + 1),
+        }
+    }
+    batches
+}
+
+/// A new file, in place of any file or link.
+pub(super) fn create(folder: &OwnedFd, path: &[u8]) -> Result<OwnedFd, FilesError> {
+    let name = split(path).1;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = || rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600));
+    match create() {
+        Err(Errno::EXIST) => {}
+        other => return other.at("create", path),
+    }
+    let there = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", path)?;
+    if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+        return Err(FilesError::FileOverDirectory { path: shown(path) });
+    }
+    rustix::fs::unlinkat(folder, name, AtFlags::empty()).at("remove", path)?;
+    create().at("create", path)
+}
+
+/// Owner before mode, and both before the capability: the kernel takes away the later ones when the earlier change.
+fn finish(original: &OwnedFd, new: &OwnedFd, file: &File<'_>) -> Result<(), FilesError> {
+    let (user, group) = file.owner;
+    rustix::fs::fchown(new, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+        .map_err(|errno| chown_error(&file.path, file.owner, errno))?;
+    rustix::fs::fchmod(new, Mode::from_raw_mode(file.mode)).at("change the mode of", &file.path)?;
+    if let Some(capability) = content::capability(original) {
+        content::set_capability(new, &capability).at("set the capability of", &file.path)?;
+    }
+    rustix::fs::futimens(new, &times(file.entry.modified)).at("set the time of", &file.path)
+}
+
+fn copy_bytes(from: &OwnedFd, to: &OwnedFd, entry: &Entry, refused: &Refused, buffer: &mut [u8]) -> io::Result<()> {
+    if entry.size <= SMALL {
+        return read_and_write(from, to, buffer);
+    }
+    if !refused.reflink.load(Ordering::Relaxed) {
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            Err(_) => refused.reflink.store(true, Ordering::Relaxed),
+        }
+    }
+    if entry.stored.saturating_add(SMALL) < entry.size {
+        return copy_around_holes(from, to, entry.size, buffer);
+    }
+    if !refused.kernel_copy.load(Ordering::Relaxed) {
+        match copy_in_kernel(from, to) {
+            Ok(0) | Err(_) => {
+                refused.kernel_copy.store(true, Ordering::Relaxed);
+                rustix::fs::seek(from, SeekFrom::Start(0))?;
+                rustix::fs::seek(to, SeekFrom::Start(0))?;
+            }
+            Ok(_) => return Ok(()),
+        }
+    }
+    read_and_write(from, to, buffer)
+}
+
+fn copy_in_kernel(from: &OwnedFd, to: &OwnedFd) -> io::Result<u64> {
+    let mut copied = 0;
+    loop {
+        match rustix::fs::copy_file_range(from, None, to, None, 1 << 30) {
+            Ok(0) => return Ok(copied),
+            Ok(count) => copied += count as u64,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn read_and_write(from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match rustix::io::read(from, &mut *buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => write_all(to, &buffer[..count])?,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(super) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&to, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn copy_around_holes(from: &OwnedFd, to: &OwnedFd, size: u64, buffer: &mut [u8]) -> io::Result<()> {
+    rustix::fs::ftruncate(to, size)?;
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start))?.min(size);
+        at = start;
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let count = rustix::io::pread(from, &mut buffer[..wanted], at)?;
+            if count == 0 {
+                return Ok(());
+            }
+            rustix::fs::seek(to, SeekFrom::Start(at))?;
+            write_all(to, &buffer[..count])?;
+            at += count as u64;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Walking a tree: what is in it, in walk order, without what the ignore patterns hide.
+//!
+//! Folders wait in a queue; when the tree turns out to be big, several threads take from it. A folder that is hidden is
+//! not looked into, unless a later pattern could take back something below; it is then part of the tree only if one does.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use graph::pattern::{Carried, PatternList};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::io::Errno;
+
+use super::entry::Entry;
+use super::error::{At, FilesError};
+use super::path::{is_below, join, walk_order};
+use super::pool;
+use super::root::Root;
+
+/// How many folders one thread reads before others are called.
+const SMALL: usize = 32;
+
+/// A folder to look into.
+struct Folder {
+    path: Vec<u8>,
+    carried: Carried,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    entries: Vec<Entry>,
+    hidden: Vec<Vec<u8>>,
+    unreadable: Vec<(Vec<u8>, Errno)>,
+}
+
+/// The entry at `top`, and all below if it is a directory.
+pub(super) fn walk(root: &Root, top: &[u8], excludes: &PatternList) -> Result<Vec<Entry>, FilesError> {
+    let Some(first) = entry_at(root, top)? else {
+        return Ok(Vec::new());
+    };
+    if !first.is_directory() {
+        return Ok(vec![first]);
+    }
+    let mut found = Found::default();
+    found.entries.push(first);
+    let mut folders = vec![Folder {
+        path: top.to_vec(),
+        carried: Carried::default(),
+    }];
+    for _ in 0..SMALL {
+        match folders.pop() {
+            Some(folder) => folders.extend(found.read(root, &folder, excludes)?),
+            None => return Ok(found.finish()),
+        }
+    }
+    walk_together(root, folders, excludes, found).map(Found::finish)
+}
+
+fn entry_at(root: &Root, path: &[u8]) -> Result<Option<Entry>, FilesError> {
+    let Some(stat) = root.stat(path)? else {
+        return Ok(None);
+    };
+    let target = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => rustix::fs::readlinkat(root.fd(), path, Vec::new())
+            .at("read", path)?
+            .into_bytes(),
+        _ => Vec::new(),
+    };
+    Ok(Some(Entry::new(path.to_vec(), &stat, target)))
+}
+
+/// Folders that wait, and how many are being read and may bring more.
+struct Queue {
+    folders: Vec<Folder>,
+    busy: usize,
+}
+
+fn walk_together(
+    root: &Root,
+    folders: Vec<Folder>,
+    excludes: &PatternList,
+    mut found: Found,
+) -> Result<Found, FilesError> {
+    let queue = Mutex::new(Queue { folders, busy: 0 });
+    let news = Condvar::new();
+    let parts = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..pool::threads())
+            .map(|_| scope.spawn(|| read_from_queue(root, &queue, &news, excludes)))
+            .collect();
+        let parts: Vec<_> = readers.into_iter().map(pool::joined).collect();
+        parts
+    });
+    for part in parts {
+        let part = part?;
+        found.entries.extend(part.entries);
+        found.hidden.extend(part.hidden);
+        found.unreadable.extend(part.unreadable);
+    }
+    Ok(found)
+}
+
+fn read_from_queue(
+    root: &Root,
+    queue: &Mutex<Queue>,
+    news: &Condvar,
+    excludes: &PatternList,
+) -> Result<Found, FilesError> {
+    let mut found = Found::default();
+    let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(folder) = waiting.folders.pop() {
+            waiting.busy += 1;
+            drop(waiting);
+            let read = found.read(root, &folder, excludes);
+            waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.busy -= 1;
+            match read {
+                Ok(more) => waiting.folders.extend(more),
+                Err(error) => {
+                    waiting.folders.clear();
+                    news.notify_all();
+                    return Err(error);
+                }
+            }
+            news.notify_all();
+        } else if waiting.busy == 0 {
+            return Ok(found);
+        } else {
+            waiting = news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Found {
+    /// Adds the entries of a folder, and gives the folders among them.
+    fn read(&mut self, root: &Root, folder: &Folder, excludes: &PatternList) -> Result<Vec<Folder>, FilesError> {
+        let opened = root.open_resolved(&folder.path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let fd = match opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)) {
+            Ok(fd) => fd,
+            Err(errno) => {
+                self.unreadable.push((folder.path.clone(), errno));
+                return Ok(Vec::new());
+            }
+        };
+        let mut folders = Vec::new();
+        for listed in Dir::read_from(&fd).at("read", &folder.path)? {
+            let listed = listed.at("read", &folder.path)?;
+            let name = listed.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let path = join(&folder.path, name);
+            let (excluded, carried) = match excludes.is_empty() {
+                true => (false, Carried::default()),
+                false => excludes.enter(&folder.carried, &path),
+            };
+            let may_be_folder = matches!(listed.file_type(), FileType::Directory | FileType::Unknown);
+            if excluded && !(may_be_folder && excludes.may_take_back_below(&carried, &path)) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error).at("stat", &path),
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let target = match kind {
+                FileType::Symlink => rustix::fs::readlinkat(&fd, name, Vec::new())
+                    .at("read", &path)?
+                    .into_bytes(),
+                _ => Vec::new(),
+            };
+            if kind == FileType::Directory {
+                if excluded {
+                    self.hidden.push(path.clone());
+                }
+                let path = path.clone();
+                folders.push(Folder { path, carried });
+            } else if excluded {
+                continue;
+            }
+            self.entries.push(Entry::new(path, &stat, target));
+        }
+        Ok(folders)
+    }
+
+    /// The entries in walk order; hidden folders only if something in them is not.
+    fn finish(mut self) -> Vec<Entry> {
+        self.entries.sort_unstable_by(|a, b| walk_order(&a.path, &b.path));
+        for (path, errno) in self.unreadable {
+            if let Ok(at) = self.entries.binary_search_by(|entry| walk_order(&entry.path, &path)) {
+                self.entries[at].problem = Some(errno);
+            }
+        }
+        if self.hidden.is_empty() {
+            return self.entries;
+        }
+        self.hidden.sort_unstable();
+        let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
+        for entry in self.entries.into_iter().rev() {
+            let hidden = self.hidden.binary_search(&entry.path).is_ok();
+            if !hidden || kept.last().is_some_and(|next| is_below(&next.path, &entry.path)) {
+                kept.push(entry);
+            }
+        }
+        kept.reverse();
+        kept
+    }
+}
