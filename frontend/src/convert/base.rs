@@ -1,0 +1,219 @@
+//! FROM: where a stage's tree, configuration and variables begin.
+
+use graph::{Copy, FileAction, FileOp, ImageSource, InputIndex, LocalSource, Metadata, Op, Unpack, VertexId};
+use oci::{History, ImageConfig, ImageName, Platform, ResolvedImage};
+
+use super::progress::Counter;
+use super::{Converter, DEFAULT_PATH, State, Tree};
+use crate::environment::split;
+use crate::plan::Wanted;
+use crate::stage::{Base, Place, Stage};
+use crate::{Diagnostic, Environment, path};
+
+impl Converter<'_> {
+    /// The state that a stage begins with.
+    pub(super) fn base(&mut self, stage: &Stage, progress: &mut Counter) -> Result<State, Diagnostic> {
+        let state = match &stage.base {
+            Base::Stage(place) => self.child_of(*place, stage)?,
+            Base::Scratch => State::new(Tree::Empty, &self.platform_of(stage)),
+            Base::Local {
+                title,
+                context,
+                excludes,
+            } => {
+                let id = self.local(context, excludes, format!("[context {title}] load from client"));
+                State::new(Tree::Lent(id), &self.platform_of(stage))
+            }
+            Base::Image { wanted, title } => self.image(stage, wanted, title.as_deref(), progress)?,
+        };
+        Ok(state.begun())
+    }
+
+    /// The main context.
+    pub(super) fn main_context(&mut self) -> VertexId {
+        let excludes = self.options.excludes.clone();
+        self.local("context", &excludes, "[internal] load build context".to_owned())
+    }
+
+    fn local(&mut self, context: &str, excludes: &[String], name: String) -> VertexId {
+        let source = LocalSource {
+            context: context.to_owned(),
+            excludes: excludes.to_vec(),
+        };
+        let metadata = Metadata {
+            name,
+            ..Metadata::default()
+        };
+        self.builder.add(Op::Local(source), Vec::new(), metadata)
+    }
+
+    fn platform_of(&self, stage: &Stage) -> Platform {
+        stage
+            .platform
+            .clone()
+            .unwrap_or_else(|| self.options.target_platform().clone())
+    }
+
+    fn child_of(&mut self, place: Place, stage: &Stage) -> Result<State, Diagnostic> {
+        let stages = self.stages;
+        let mut parent = self.states[place]
+            .clone()
+            .expect("a stage is made after the one it is based on");
+        let parent_stage = &stages.list[place];
+        refuse_triggers(&parent.triggers, &stage.image, stage)?;
+        self.own(parent_stage, &mut parent);
+        parent.config.config.on_build.clear();
+        Ok(State {
+            has_command: false,
+            triggers: Vec::new(),
+            ..parent
+        })
+    }
+
+    fn image(
+        &mut self,
+        stage: &Stage,
+        wanted: &Wanted,
+        title: Option<&str>,
+        progress: &mut Counter,
+    ) -> Result<State, Diagnostic> {
+        let found = &self.resolved[wanted];
+        if !stage.is_foreign {
+            refuse_triggers(&found.config.config.on_build, &stage.image, stage)?;
+        }
+        let mut config = found.config.clone();
+        config.created = None;
+        config.config.on_build.clear();
+        let pinned = pinned(found);
+        let tree = if is_empty(&found.config) {
+            Tree::Empty
+        } else {
+            let source = ImageSource {
+                name: pinned.clone(),
+                manifest: found.manifest_descriptor.digest,
+                platform: wanted.1.clone(),
+            };
+            let name = match title {
+                Some(title) => format!("[context {title}] {pinned}"),
+                None => progress.name(&format!("FROM {pinned}")),
+            };
+            let metadata = Metadata {
+                name,
+                lines: Some(stage.lines.clone()),
+                ignore_cache: false,
+                components: vec![("base image".to_owned(), pinned.to_string())],
+            };
+            Tree::Made(self.builder.add(Op::Image(source), Vec::new(), metadata))
+        };
+        Ok(State {
+            config,
+            ..State::new(tree, &wanted.1)
+        })
+    }
+
+    /// Makes sure that something can be added to the state's tree: files that are lent are copied.
+    pub(super) fn own(&mut self, stage: &Stage, state: &mut State) {
+        let Tree::Lent(context) = state.tree else { return };
+        let copy = Copy {
+            from: InputIndex(0),
+            source: "/".to_owned(),
+            destination: "/".to_owned(),
+            owner: None,
+            mode: None,
+            unpack: Unpack::Never,
+        };
+        let file = FileOp {
+            base: None,
+            actions: vec![FileAction::Copy(copy)],
+        };
+        let name = self.builder.vertex(context).metadata.name.clone();
+        let metadata = Metadata {
+            name: format!("FROM {}", stage.image),
+            lines: Some(stage.lines.clone()),
+            ..Metadata::default()
+        };
+        state.tree = Tree::Made(self.add_files(file, vec![context], metadata));
+        state.config.history.push(History {
+            created_by: Some(name),
+            comment: Some("buildkit.exporter.image.v0".to_owned()),
+            ..History::default()
+        });
+    }
+
+    /// The vertex of files to copy from.
+    pub(super) fn files(&mut self, tree: Tree) -> VertexId {
+        match tree {
+            Tree::Made(id) | Tree::Lent(id) => id,
+            Tree::Empty => {
+                let nothing = FileOp {
+                    base: None,
+                    actions: Vec::new(),
+                };
+                let metadata = Metadata {
+                    name: "[internal] empty tree".to_owned(),
+                    ..Metadata::default()
+                };
+                self.add_files(nothing, Vec::new(), metadata)
+            }
+        }
+    }
+}
+
+impl State {
+    fn new(tree: Tree, platform: &Platform) -> State {
+        State {
+            tree,
+            config: ImageConfig::scratch(platform),
+            environment: Environment::new(),
+            arguments: Vec::new(),
+            platform: platform.clone(),
+            has_command: false,
+            triggers: Vec::new(),
+        }
+    }
+
+    /// With the variables of the image, and those that there always are.
+    fn begun(mut self) -> State {
+        let config = &mut self.config.config;
+        let has_path = config.env.iter().any(|line| split(line).0 == "PATH");
+        if !has_path && self.platform.os != "windows" {
+            config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        for line in &config.env {
+            let (name, value) = split(line);
+            self.environment.set(name, value);
+        }
+        if !config.working_dir.is_empty() {
+            config.working_dir = path::working_directory("/", &config.working_dir);
+        }
+        self
+    }
+}
+
+/// The name with the digest of what it pointed at, so that nothing can change during the build.
+fn pinned(image: &ResolvedImage) -> ImageName {
+    let digest = image.root.digest;
+    match &image.name {
+        ImageName::Registry(reference) => ImageName::Registry(reference.pinned(digest)),
+        ImageName::Layout { path, tag, .. } => ImageName::Layout {
+            path: path.clone(),
+            tag: tag.clone(),
+            digest: Some(digest),
+        },
+    }
+}
+
+/// Whether an image has no files: neither layers nor a history of any.
+fn is_empty(config: &ImageConfig) -> bool {
+    config.rootfs.diff_ids.is_empty() && config.history.iter().all(|entry| entry.empty_layer)
+}
+
+fn refuse_triggers(triggers: &[String], image: &str, stage: &Stage) -> Result<(), Diagnostic> {
+    match triggers.first() {
+        None => Ok(()),
+        Some(trigger) => Err(Diagnostic::unsupported(
+            format!("running the ONBUILD triggers of `{image}` (the first is `{trigger}`)"),
+            &stage.lines,
+        )),
+    }
+}

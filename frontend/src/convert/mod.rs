@@ -1,0 +1,204 @@
+//! Stages to vertices: each instruction changes a stage's tree, its image configuration or its variables.
+//!
+//! One file for each family of instructions; all of them work on a [`Scope`].
+
+mod base;
+mod copy;
+mod expose;
+mod history;
+mod meta;
+mod mode;
+mod progress;
+mod run;
+mod variables;
+
+use graph::{Builder, Definition, FileOp, Metadata, Op, VertexId};
+use oci::{ImageConfig, Platform};
+
+use crate::command::{Command, Placed};
+use crate::plan::Resolved;
+use crate::stage::{Globals, Place, Stage, Stages};
+use crate::words::WordError;
+use crate::{Diagnostic, Environment, Options, path};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Makes a definition of stages.
+#[derive(Debug)]
+pub(crate) struct Converter<'a> {
+    options: &'a Options,
+    globals: &'a Globals,
+    stages: &'a Stages,
+    resolved: Resolved,
+    builder: Builder,
+    states: Vec<Option<State>>,
+}
+
+/// What a stage has come to.
+#[derive(Clone, Debug)]
+struct State {
+    tree: Tree,
+    config: ImageConfig,
+    /// What processes see: variables of the image and arguments declared.
+    environment: Environment,
+    /// Names and values of the arguments declared, in order.
+    arguments: Vec<(String, Option<String>)>,
+    platform: Platform,
+    /// Whether CMD was used in this stage.
+    has_command: bool,
+    /// The triggers of this stage's own ONBUILDs.
+    triggers: Vec<String>,
+}
+
+/// The files of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tree {
+    /// None.
+    Empty,
+    /// Those of a vertex.
+    Made(VertexId),
+    /// Those of a context, which nothing can be added to.
+    Lent(VertexId),
+}
+
+/// A stage under conversion.
+struct Scope<'a, 'c> {
+    converter: &'c mut Converter<'a>,
+    stage: &'a Stage,
+    state: State,
+    progress: progress::Counter,
+}
+
+impl<'a> Converter<'a> {
+    /// A converter of `stages`, whose images are `resolved`.
+    pub(crate) fn new(
+        options: &'a Options,
+        globals: &'a Globals,
+        stages: &'a Stages,
+        resolved: Resolved,
+    ) -> Converter<'a> {
+        Converter {
+            options,
+            globals,
+            stages,
+            resolved,
+            builder: Builder::new(),
+            states: stages.list.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// Converts what the target needs.
+    pub(crate) fn run(mut self) -> Result<(Definition, ImageConfig), Diagnostic> {
+        let stages = self.stages;
+        for place in &stages.needed {
+            let state = self.stage(*place)?;
+            self.states[*place] = Some(state);
+        }
+        let mut target = self.states[stages.target]
+            .take()
+            .expect("the target is among the stages needed");
+        self.own(&stages.list[stages.target], &mut target);
+        let mut config = target.config;
+        for (name, value) in &self.options.labels {
+            config.config.labels.insert(name.clone(), value.clone());
+        }
+        if let Some(asked) = &self.options.platform {
+            claim(&mut config, asked);
+        }
+        let platform = config.platform();
+        config.variant = platform.variant;
+        (config.os, config.architecture) = (platform.os, platform.architecture);
+        let tree = match target.tree {
+            Tree::Empty => None,
+            Tree::Made(id) | Tree::Lent(id) => Some(id),
+        };
+        Ok((self.builder.finish(tree), config))
+    }
+
+    fn stage(&mut self, place: Place) -> Result<State, Diagnostic> {
+        let stages = self.stages;
+        let stage = &stages.list[place];
+        let mut progress = progress::Counter::new(stage);
+        let state = self.base(stage, &mut progress).map_err(|error| error.or_at(&stage.lines))?;
+        let mut scope = Scope {
+            converter: self,
+            stage,
+            state,
+            progress,
+        };
+        for (index, placed) in stage.commands.iter().enumerate() {
+            scope.command(index, placed).map_err(|error| error.or_at(&placed.lines))?;
+        }
+        Ok(scope.state)
+    }
+
+    /// Adds a vertex of files, or finds the equal one.
+    fn add_files(&mut self, file: FileOp, inputs: Vec<VertexId>, metadata: Metadata) -> VertexId {
+        self.builder.add(Op::File(file), inputs, metadata)
+    }
+}
+
+/// The image says it is for the platform that was asked for.
+fn claim(config: &mut ImageConfig, asked: &Platform) {
+    let same = config.os == asked.os && config.architecture == asked.architecture;
+    config.os.clone_from(&asked.os);
+    config.architecture.clone_from(&asked.architecture);
+    if asked.variant.is_some() || !same {
+        config.variant.clone_from(&asked.variant);
+    }
+    if asked.os_version.is_some() || !same {
+        config.os_version.clone_from(&asked.os_version);
+    }
+}
+
+impl Scope<'_, '_> {
+    fn command(&mut self, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
+        match &placed.command {
+            Command::From(_) => unreachable!("a stage has one FROM, and that is not among its commands"),
+            Command::Arg(pairs) => self.arg(pairs),
+            Command::Env(pairs) => self.env(pairs),
+            Command::Label(pairs) => self.label(pairs),
+            Command::Maintainer(author) => self.maintainer(author),
+            Command::Workdir(path) => self.workdir(path, placed),
+            Command::User(user) => self.user(user),
+            Command::Expose(ports) => self.expose(ports),
+            Command::Volume(paths) => self.volume(paths),
+            Command::StopSignal(signal) => self.stop_signal(signal),
+            Command::Shell(words) => self.shell(words),
+            Command::Cmd(line) => self.cmd(line),
+            Command::Entrypoint(line) => self.entrypoint(line),
+            Command::Healthcheck(check) => self.healthcheck(check),
+            Command::Onbuild(trigger) => self.onbuild(trigger),
+            Command::Run(run) => self.run(run, placed),
+            Command::Copy(copy) => self.copy(copy, index, placed),
+            Command::Add(add) => self.add(add, placed),
+        }
+    }
+
+    /// A word with the stage's variables.
+    fn expand(&self, word: &str) -> Result<String, Diagnostic> {
+        self.converter
+            .globals
+            .expander
+            .text(word, &self.state.environment)
+            .map_err(refuse_word)
+    }
+
+    fn expand_all(&self, words: &[String]) -> Result<Vec<String>, Diagnostic> {
+        words.iter().map(|word| self.expand(word)).collect()
+    }
+
+    fn working_directory(&self) -> String {
+        path::from_root(&self.state.config.config.working_dir)
+    }
+
+    /// Whether the user wants the stage's work done again.
+    fn ignores_cache(&self) -> bool {
+        self.converter.options.no_cache.covers(&self.stage.name)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "handed to map_err")]
+fn refuse_word(error: WordError) -> Diagnostic {
+    Diagnostic::new(error.to_string())
+}

@@ -1,0 +1,179 @@
+//! The whole way: text, options and images in; definition and image configuration out.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use oci::{Fetch, ImageConfig, ImageName, Platform, ResolvedImage};
+
+use crate::command::{Command, Placed};
+use crate::convert::Converter;
+use crate::diagnostic::Error;
+use crate::parse::{self, Dockerfile};
+use crate::stage::{Globals, Stages};
+use crate::{Diagnostic, Options, suggest};
+
+/// A build, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to do.
+    pub definition: graph::Definition,
+    /// The image's configuration, without the layers that are still to be made and without times.
+    pub config: ImageConfig,
+    /// `SOURCE_DATE_EPOCH`, wherever it was set.
+    pub epoch: Option<i64>,
+    /// What is allowed but not good.
+    pub warnings: Vec<Diagnostic>,
+    /// Build arguments that no ARG asks for and that mean nothing to the builder.
+    pub unused_args: Vec<String>,
+}
+
+/// An image for a platform.
+pub(crate) type Wanted = (ImageName, Platform);
+
+/// What the images mean that a build starts or copies from.
+pub(crate) type Resolved = HashMap<Wanted, ResolvedImage>;
+
+/// Makes a plan of a Dockerfile. Only images that the target needs are looked up, all at once.
+///
+/// # Errors
+/// [`Error::Dockerfile`] for a wrong Dockerfile, [`Error::Image`] for an image that cannot be looked up.
+pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch) -> Result<Plan, Error> {
+    refuse_foreign_syntax(text, options)?;
+    let dockerfile = parse::parse(text)?;
+    let (metas, sections) = sections(&dockerfile)?;
+    let globals = Globals::new(&metas, &sections, &dockerfile, options)?;
+    let stages = Stages::new(sections, &globals, options)?;
+    let resolved = resolve(&stages, images).await?;
+    let converter = Converter::new(options, &globals, &stages, resolved);
+    let (definition, config) = converter.run()?;
+    Ok(Plan {
+        definition,
+        config,
+        epoch: globals.epoch,
+        unused_args: unused_args(&metas, &stages, options),
+        warnings: dockerfile.warnings,
+    })
+}
+
+/// A stage as written.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub(crate) from: Placed,
+    pub(crate) commands: Vec<Placed>,
+}
+
+/// The ARGs before the first FROM, and the stages.
+fn sections(dockerfile: &Dockerfile) -> Result<(Vec<Placed>, Vec<Section>), Diagnostic> {
+    let mut metas = Vec::new();
+    let mut sections: Vec<Section> = Vec::new();
+    for instruction in &dockerfile.instructions {
+        let placed = Placed::new(instruction)?;
+        match (&placed.command, sections.last_mut()) {
+            (Command::From(_), _) => sections.push(Section {
+                from: placed,
+                commands: Vec::new(),
+            }),
+            (_, Some(section)) => section.commands.push(placed),
+            (Command::Arg(_), None) => metas.push(placed),
+            (_, None) => {
+                return Err(Diagnostic::new("no build stage in current context").at(&placed.lines));
+            }
+        }
+    }
+    if sections.is_empty() {
+        return Err(Diagnostic::new("dockerfile contains no stages to build"));
+    }
+    Ok((metas, sections))
+}
+
+/// Other frontends than the built-in one are images to run, which is not done here.
+fn refuse_foreign_syntax(text: &[u8], options: &Options) -> Result<(), Diagnostic> {
+    let directive = parse::directives(text)
+        .into_iter()
+        .find(|directive| directive.name == "syntax");
+    let (syntax, lines) = match (options.build_args.get("BUILDKIT_SYNTAX"), &directive) {
+        (Some(syntax), _) => (syntax.as_str(), None),
+        (None, Some(directive)) => {
+            let lines = graph::SourceLines(directive.line..directive.line + 1);
+            (directive.value.as_str(), Some(lines))
+        }
+        (None, None) => return Ok(()),
+    };
+    let image = syntax.split_whitespace().next().unwrap_or_default();
+    let repository = image.split('@').next().unwrap_or_default();
+    let repository = match repository.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => repository,
+    };
+    let repository = repository.strip_prefix("docker.io/").unwrap_or(repository);
+    if matches!(
+        repository,
+        "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0"
+    ) {
+        return Ok(());
+    }
+    let what = format!("the syntax `{image}`");
+    let refusal = match &lines {
+        Some(lines) => Diagnostic::unsupported(what, lines),
+        None => Diagnostic::new(format!("{what} is not supported yet (build argument BUILDKIT_SYNTAX)")),
+    };
+    Err(refusal.hint("the language of docker/dockerfile is built in; drop the syntax or name that one"))
+}
+
+/// Looks up all images that the target needs.
+async fn resolve(stages: &Stages, images: &dyn Fetch) -> Result<Resolved, Error> {
+    let wanted = stages.images();
+    let answers = join_all(
+        wanted
+            .iter()
+            .map(|image| images.resolve(&image.wanted.0, &image.wanted.1)),
+    )
+    .await;
+    let mut resolved = Resolved::new();
+    for (image, answer) in wanted.into_iter().zip(answers) {
+        let found = answer.map_err(|source| Error::Image {
+            hint: near(&image.written, stages),
+            image: image.written.clone(),
+            lines: Some(image.lines.clone()),
+            source,
+        })?;
+        resolved.insert(image.wanted, found);
+    }
+    Ok(resolved)
+}
+
+/// Images that people mean when they mistype them.
+const COMMON: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
+
+fn near(written: &str, stages: &Stages) -> Option<String> {
+    let names = stages.names().chain(COMMON);
+    suggest::nearest(written, names).map(|name| format!("did you mean {name}?"))
+}
+
+/// Arguments the builder itself understands, or hands to processes unasked.
+fn is_predefined(name: &str) -> bool {
+    let proxy = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+    let platform = ["PLATFORM", "OS", "ARCH", "VARIANT", "OSVERSION", "STAGE"];
+    let of_platform = ["TARGET", "BUILD"].iter().any(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| platform.contains(&rest))
+    });
+    of_platform
+        || proxy.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+        || name.starts_with("BUILDKIT_")
+        || name == "SOURCE_DATE_EPOCH"
+}
+
+fn unused_args(metas: &[Placed], stages: &Stages, options: &Options) -> Vec<String> {
+    let declares = |placed: &Placed, name: &str| match &placed.command {
+        Command::Arg(pairs) => pairs.iter().any(|pair| pair.name == name),
+        _ => false,
+    };
+    let is_used = |name: &str| metas.iter().chain(stages.commands()).any(|placed| declares(placed, name));
+    options
+        .build_args
+        .keys()
+        .filter(|name| !is_predefined(name) && !is_used(name))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,394 @@
+//! Stages: what each is based on, what it copies from, and which of them the target needs.
+//!
+//! Images and contexts that a stage copies from are kept as stages too, of which nothing is done: whatever has files has
+//! a place in one list.
+
+mod globals;
+
+use std::collections::HashMap;
+
+use graph::SourceLines;
+use oci::{ImageName, Platform, Reference};
+
+pub(crate) use globals::Globals;
+
+use crate::command::{Command, Placed};
+use crate::plan::{Section, Wanted};
+use crate::quote::quote;
+use crate::words::Expander;
+use crate::{Diagnostic, Environment, NamedContext, Options, suggest};
+
+/// The place of a stage in the list.
+pub(crate) type Place = usize;
+
+/// All stages, and the one to build.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    pub(crate) list: Vec<Stage>,
+    pub(crate) target: Place,
+    /// In which order the stages that the target needs are made.
+    pub(crate) needed: Vec<Place>,
+}
+
+/// A stage, or something to copy from.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Given with AS; empty if none was.
+    pub(crate) name: String,
+    /// As progress shows it; empty if there is only one stage.
+    pub(crate) title: String,
+    /// What it is based on.
+    pub(crate) base: Base,
+    /// As it stands in the Dockerfile, variables replaced.
+    pub(crate) image: String,
+    /// The platform, if one is named.
+    pub(crate) platform: Option<Platform>,
+    /// What is done in it.
+    pub(crate) commands: Vec<Placed>,
+    /// For each command that copies from another stage: its place.
+    pub(crate) sources: HashMap<usize, Place>,
+    /// Where the FROM stands (or the COPY).
+    pub(crate) lines: SourceLines,
+    /// Whether it is no stage of the Dockerfile, only something to copy from.
+    pub(crate) is_foreign: bool,
+}
+
+/// What a stage is based on.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    /// An earlier stage.
+    Stage(Place),
+    /// Nothing.
+    Scratch,
+    /// A directory of the user's.
+    Local {
+        /// The name of the context as the user gave it.
+        title: String,
+        /// The name under which the session knows it.
+        context: String,
+        /// Patterns of its ignore file.
+        excludes: Vec<String>,
+    },
+    /// An image.
+    Image {
+        /// The image and the platform it is wanted for.
+        wanted: Wanted,
+        /// The name of the context it stands for, if it does.
+        title: Option<String>,
+    },
+}
+
+/// An image to look up.
+#[derive(Debug)]
+pub(crate) struct WantedImage {
+    pub(crate) wanted: Wanted,
+    /// As it stands in the Dockerfile.
+    pub(crate) written: String,
+    pub(crate) lines: SourceLines,
+}
+
+impl Stages {
+    /// Connects the stages and finds the target.
+    pub(crate) fn new(
+        sections: Vec<Section>,
+        globals: &Globals,
+        options: &Options,
+    ) -> Result<Stages, Diagnostic> {
+        let mut list: Vec<Stage> = Vec::new();
+        let mut names: HashMap<String, Place> = HashMap::new();
+        for section in sections {
+            let stage = Stage::new(section, list.len(), &names, globals, options)?;
+            if !stage.name.is_empty() {
+                names.insert(stage.name.clone(), list.len());
+            }
+            list.push(stage);
+        }
+        let target = target(&list, &names, options)?;
+        connect(&mut list, &names, globals, options)?;
+        refuse_circles(&list)?;
+        if let [only] = &mut list[..] {
+            only.title.clear();
+        }
+        let needed = needed(&list, target);
+        Ok(Stages { list, target, needed })
+    }
+
+    /// The images that the target needs, each once.
+    pub(crate) fn images(&self) -> Vec<WantedImage> {
+        let mut images: Vec<WantedImage> = Vec::new();
+        for stage in self.needed.iter().map(|place| &self.list[*place]) {
+            if let Base::Image { wanted, .. } = &stage.base
+                && !images.iter().any(|image| image.wanted == *wanted)
+            {
+                images.push(WantedImage {
+                    wanted: wanted.clone(),
+                    written: stage.image.clone(),
+                    lines: stage.lines.clone(),
+                });
+            }
+        }
+        images
+    }
+
+    /// The names of stages.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.list
+            .iter()
+            .map(|stage| stage.name.as_str())
+            .filter(|name| !name.is_empty())
+    }
+
+    /// All commands of all stages.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = &Placed> {
+        self.list.iter().flat_map(|stage| &stage.commands)
+    }
+}
+
+impl Stage {
+    fn new(
+        section: Section,
+        place: Place,
+        names: &HashMap<String, Place>,
+        globals: &Globals,
+        options: &Options,
+    ) -> Result<Stage, Diagnostic> {
+        let Command::From(from) = section.from.command else {
+            unreachable!("a section begins with FROM");
+        };
+        let lines = section.from.lines;
+        let (image, platform) = globals.from(&from, &lines)?;
+        let name = from.name.unwrap_or_default();
+        let title = if name.is_empty() {
+            format!("stage-{place}")
+        } else {
+            name.clone()
+        };
+        let stage = Stage {
+            title,
+            base: Base::Scratch,
+            commands: section.commands,
+            sources: HashMap::new(),
+            name,
+            image,
+            platform,
+            lines,
+            is_foreign: false,
+        };
+        let wanted = stage.platform.as_ref().unwrap_or(options.target_platform()).clone();
+        let replacement = Some(stage.name.as_str()).filter(|name| !name.is_empty());
+        if let Some((title, context)) = replacement.and_then(|name| options.context(name, &wanted)) {
+            return Ok(Stage {
+                base: Base::of_context(title, context, &wanted),
+                commands: Vec::new(),
+                ..stage
+            });
+        }
+        let base = match names.get(&stage.image) {
+            Some(place) => Base::Stage(*place),
+            None => Base::new(&stage.image, &wanted, options).map_err(|error| error.at(&stage.lines))?,
+        };
+        Ok(Stage { base, ..stage })
+    }
+
+    /// Something to copy from that is no stage of the Dockerfile.
+    fn foreign(image: &str, lines: &SourceLines, options: &Options) -> Result<Stage, Diagnostic> {
+        let base = Base::new(image, options.target_platform(), options).map_err(|error| error.at(lines))?;
+        Ok(Stage {
+            name: String::new(),
+            title: String::new(),
+            base,
+            image: image.to_owned(),
+            platform: None,
+            commands: Vec::new(),
+            sources: HashMap::new(),
+            lines: lines.clone(),
+            is_foreign: true,
+        })
+    }
+
+    /// The other stages it reads, and the lines where it says so.
+    fn dependencies(&self) -> impl Iterator<Item = (Place, &SourceLines)> {
+        let mut sources: Vec<(usize, Place)> = self.sources.iter().map(|(index, place)| (*index, *place)).collect();
+        sources.sort_unstable();
+        sources
+            .into_iter()
+            .map(|(index, place)| (place, &self.commands[index].lines))
+    }
+}
+
+impl Base {
+    /// What a name means that is no stage's.
+    fn new(image: &str, platform: &Platform, options: &Options) -> Result<Base, Diagnostic> {
+        if image == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        if let Some((title, context)) = options.context(image, platform) {
+            return Ok(Base::of_context(title, context, platform));
+        }
+        let reference: Reference = image
+            .parse()
+            .map_err(|error| Diagnostic::new(format!("failed to parse stage name {}: {error}", quote(image))))?;
+        Ok(Base::Image {
+            wanted: (ImageName::Registry(reference), platform.clone()),
+            title: None,
+        })
+    }
+
+    fn of_context(title: &str, context: &NamedContext, platform: &Platform) -> Base {
+        match context {
+            NamedContext::Scratch => Base::Scratch,
+            NamedContext::Local { context, excludes } => Base::Local {
+                title: title.to_owned(),
+                context: context.clone(),
+                excludes: excludes.clone(),
+            },
+            NamedContext::Image(name) => Base::Image {
+                wanted: (name.clone(), platform.clone()),
+                title: Some(title.to_owned()),
+            },
+        }
+    }
+}
+
+fn target(list: &[Stage], names: &HashMap<String, Place>, options: &Options) -> Result<Place, Diagnostic> {
+    let Some(target) = &options.target else {
+        return Ok(list.len() - 1);
+    };
+    names.get(&target.to_lowercase()).copied().ok_or_else(|| {
+        let message = format!("target stage {} could not be found", quote(target));
+        let titles = list.iter().map(|stage| stage.title.as_str());
+        Diagnostic::new(suggest::wrap(message, target, titles))
+    })
+}
+
+/// Finds what each COPY --from means; images and contexts join the list.
+fn connect(
+    list: &mut Vec<Stage>,
+    names: &HashMap<String, Place>,
+    globals: &Globals,
+    options: &Options,
+) -> Result<(), Diagnostic> {
+    let stages = list.len();
+    let mut foreign: HashMap<String, Place> = HashMap::new();
+    for place in 0..stages {
+        for index in 0..list[place].commands.len() {
+            let Placed {
+                command: Command::Copy(copy),
+                lines,
+                ..
+            } = &list[place].commands[index]
+            else {
+                continue;
+            };
+            let (Some(from), lines) = (copy.from.clone(), lines.clone()) else {
+                continue;
+            };
+            refuse_variables(&globals.expander, &from).map_err(|error| error.at(&lines))?;
+            let known = match from.parse::<i64>() {
+                Ok(number) => Some(stage_of_number(number, stages).map_err(|error| error.at(&lines))?),
+                Err(_) => names.get(&from.to_lowercase()).or_else(|| foreign.get(&from)).copied(),
+            };
+            let source = match known {
+                Some(place) => place,
+                None => {
+                    list.push(Stage::foreign(&from, &lines, options)?);
+                    foreign.insert(from, list.len() - 1);
+                    list.len() - 1
+                }
+            };
+            list[place].sources.insert(index, source);
+        }
+    }
+    Ok(())
+}
+
+fn refuse_variables(expander: &Expander, from: &str) -> Result<(), Diagnostic> {
+    let expanded = expander
+        .text(from, &Environment::new())
+        .map_err(|error| Diagnostic::new(error.to_string()))?;
+    if expanded == from {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
+    ))
+}
+
+fn stage_of_number(number: i64, stages: usize) -> Result<Place, Diagnostic> {
+    usize::try_from(number)
+        .ok()
+        .filter(|place| *place < stages)
+        .ok_or_else(|| Diagnostic::new(format!("invalid stage index {number}")))
+}
+
+fn refuse_circles(list: &[Stage]) -> Result<(), Diagnostic> {
+    let mut visited = vec![false; list.len()];
+    for (place, stage) in list.iter().enumerate() {
+        if let Some(lines) = circle(list, place, &mut visited) {
+            let message = format!("circular dependency detected on stage: {}", stage.title);
+            return Err(Diagnostic {
+                lines,
+                ..Diagnostic::new(message)
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The lines that lead from `start` into a circle.
+fn circle(list: &[Stage], start: Place, visited: &mut [bool]) -> Option<Vec<SourceLines>> {
+    // The way so far: at each stage, what it still has to be left for. A loop and not a recursion, because the way can be
+    // as long as the file.
+    let mut way: Vec<(Place, Vec<(Place, SourceLines)>)> = Vec::new();
+    let mut taken: Vec<SourceLines> = Vec::new();
+    let exits = |place: Place| {
+        let mut exits: Vec<_> = list[place]
+            .dependencies()
+            .map(|(next, lines)| (next, lines.clone()))
+            .collect();
+        exits.reverse();
+        (place, exits)
+    };
+    if !std::mem::replace(&mut visited[start], true) {
+        way.push(exits(start));
+    }
+    while let Some((_, open)) = way.last_mut() {
+        let Some((next, lines)) = open.pop() else {
+            way.pop();
+            taken.pop();
+            continue;
+        };
+        taken.push(lines);
+        if way.iter().any(|(on_way, _)| *on_way == next) {
+            return Some(taken);
+        }
+        if std::mem::replace(&mut visited[next], true) {
+            taken.pop();
+        } else {
+            way.push(exits(next));
+        }
+    }
+    None
+}
+
+/// What the target needs, itself included: first what is no stage of the Dockerfile, then the stages in order.
+fn needed(list: &[Stage], target: Place) -> Vec<Place> {
+    let mut seen = vec![false; list.len()];
+    seen[target] = true;
+    let mut open = vec![target];
+    while let Some(place) = open.pop() {
+        let stage = &list[place];
+        let base = match stage.base {
+            Base::Stage(place) => Some(place),
+            _ => None,
+        };
+        for next in base.into_iter().chain(stage.dependencies().map(|(next, _)| next)) {
+            if !std::mem::replace(&mut seen[next], true) {
+                open.push(next);
+            }
+        }
+    }
+    let mut needed: Vec<Place> = (0..list.len()).filter(|place| seen[*place]).collect();
+    needed.sort_by_key(|place| !list[*place].is_foreign);
+    needed
+}
