@@ -323,12 +323,13 @@ async fn denied(ask: &Ask<'_>, response: Response, grant: Option<&Grant>) -> Err
     let status = response.status();
     let said = complaint(&ask.method, response).await;
     let login = ask.repository.login();
-    let hint = match grant.and_then(Grant::credentials) {
-        Some(used) => format!("{used} do not suffice"),
-        None => format!(
-            "no credentials for `{}` are configured; {login} stores some",
-            ask.repository.host
-        ),
+    let host = &ask.repository.host;
+    let hint = match (grant.and_then(Grant::credentials), ask.action) {
+        (Some(used), _) if status == StatusCode::UNAUTHORIZED => format!("{used} were refused; {login} stores others"),
+        (Some(used), _) => format!("{used} do not suffice"),
+        // Registries tell strangers the same of private repositories and of absent ones.
+        (None, Action::Pull) => format!("it may not exist, or need credentials for `{host}`: {login} stores them"),
+        (None, Action::Push) => format!("no credentials for `{host}` are configured: {login} stores them"),
     };
     Error::Denied(format!("{}: {status}{said}; {hint}", ask.shown()))
 }

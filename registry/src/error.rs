@@ -151,7 +151,7 @@ pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, root
             detail: format!("the connection broke: {chain}"),
         };
     }
-    Error::Unreachable(if error.is_dns() || chain.contains("dns error") {
+    Error::Unreachable(if error.is_dns() {
         format!("cannot look up the host `{host}`: {chain}")
     } else if error.is_timeout() {
         format!("no connection to `{host}` in time")
@@ -159,6 +159,8 @@ pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, root
         format!("connection refused by `{host}`: no registry listens there")
     } else if chain.contains("invalid peer certificate") && roots == 0 {
         format!("no CA certificates were found to check `{host}` by; name some in SSL_CERT_FILE: {chain}")
+    } else if chain.contains("InvalidContentType") {
+        format!("`{host}` does not speak TLS; plain HTTP is spoken to loopback and insecure registries only")
     } else {
         format!("cannot connect to `{host}`: {chain}")
     })
@@ -170,7 +172,8 @@ pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if parts.last().is_none_or(|last| !last.contains(&text)) {
+        let repeated = parts.last().is_some_and(|last| last.contains(&text));
+        if !repeated && !is_frame(&text) {
             parts.push(text);
         }
         next = cause.source();
@@ -180,6 +183,11 @@ pub(crate) fn causes(error: &reqwest::Error) -> String {
     } else {
         parts.join(": ")
     }
+}
+
+/// Layers of the HTTP library that say only where in it the error passed.
+fn is_frame(text: &str) -> bool {
+    text.starts_with("client error (") || matches!(text, "dns error" | "error resolving DNS")
 }
 
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {

@@ -152,7 +152,7 @@ async fn a_registry_that_never_lets_in_is_not_asked_for_ever() {
     assert!(matches!(error, PortError::Denied { .. }), "{error:?}");
     let text = error.to_string();
     assert!(
-        text.contains("401 Unauthorized: UNAUTHORIZED; no credentials for"),
+        text.contains("401 Unauthorized: UNAUTHORIZED; it may not exist, or need credentials"),
         "{text}"
     );
     assert_eq!(server.requests("GET", "/manifests/").len(), 2);

@@ -24,7 +24,7 @@ async fn statuses_are_told_apart() {
             403,
             denied,
             "HOST/app:1: access denied (GET http://HOST/v2/app/manifests/1: 403 Forbidden: DENIED: requested access is \
-             denied; no credentials for `HOST` are configured; `docker login HOST` stores some)",
+             denied; it may not exist, or need credentials for `HOST`: `docker login HOST` stores them)",
         ),
         (
             400,
