@@ -1,1 +1,65 @@
-//! Being written.
+//! What is kept between builds: blobs, snapshots, layers, cache keys and image names, in one directory that any number
+//! of processes share.
+//!
+//! ```text
+//! ROOT/v1/                         the format's version is in the name
+//! ├── index.db                     SQLite: what there is, and why
+//! ├── blobs/sha256/<hex>           content by digest, as in an OCI layout
+//! ├── snapshots/<id>/              the files of one snapshot, without those below it
+//! ├── active/<lease>-<n>/          snapshots being made: upper, work, merged
+//! ├── tmp/<lease>-<n>              files being written, mount points, trees being removed
+//! ├── leases/<lease>               locked while its process lives
+//! ├── locks/                       `gc`, and one for each key or layer being worked on
+//! ├── logs/<build>/<name>          full output of steps
+//! ├── stat/<name>                  files that others keep here
+//! └── empty/                       the bottom of every overlay
+//! ```
+//!
+//! **Snapshots are overlay layers.** A snapshot directory holds what an overlay's upper directory would hold: a removed
+//! name is a character device 0:0, a directory that hides the ones below has the attribute `user.overlay.opaque=y`.
+//! Overlays are always mounted with `userxattr`, so one form serves root and user namespaces. What a step changed is
+//! its upper directory: nothing is ever compared by walking whole roots.
+//!
+//! **Nothing waits for the disk.** Files are written under a temporary name and renamed, so that a killed process never
+//! leaves half a file under a name that counts. They are not synced one by one: that only matters when the *kernel* goes
+//! down, and costs more than the build's own work. Instead each row of the index carries the id of the boot it was
+//! written in. After a crash of the machine the rows of earlier boots not marked durable are taken as absent and their
+//! files are removed; [`Store::settle`] marks rows durable after a single sync of the file system, and only when they
+//! are old enough for that to be cheap.
+//!
+//! **Nobody cleans up behind a running process.** Whatever is unfinished carries the name of its process's lease; see
+//! `lease.rs`. Finished things go only in [`Store::prune`], which waits until no other process uses the store.
+//!
+//! What this crate does not do: know what a cache key means, what an image configuration says, or where blobs come from.
+
+mod blob;
+mod diff;
+mod error;
+mod extract;
+mod gc;
+mod gzip;
+mod image;
+mod index;
+mod layer;
+mod lease;
+mod lock;
+mod overlay;
+mod record;
+mod remove;
+mod snapshot;
+mod store;
+mod tar_reader;
+mod tar_writer;
+mod unpack;
+
+pub use blob::{BlobFile, BlobWriter};
+pub use error::Error;
+pub use gc::{Prune, Pruned, Usage, UsageKind};
+pub use image::StoredImage;
+pub use layer::{Compression, Layer};
+pub use lock::KeyLock;
+pub use overlay::Tree;
+pub use record::{CacheKey, Record};
+pub use snapshot::{ActiveSnapshot, Snapshot, SnapshotId};
+pub use store::Store;
+pub use unpack::UnpackedLayer;

@@ -1,0 +1,169 @@
+//! Blobs: bytes named by their digest, in the places an OCI layout gives them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use oci::{Descriptor, Digest, Hasher};
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::{failed, index_failed};
+use crate::store::now;
+use crate::{Error, Store};
+
+/// A blob of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobFile {
+    /// Of its content.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// The file; not to be written to.
+    pub path: PathBuf,
+}
+
+/// A blob being written. It becomes one when finished; dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    kept: bool,
+}
+
+impl Store {
+    /// The blob `digest`, if the store has it.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<BlobFile>, Error> {
+        let size: Option<i64> = self
+            .index()
+            .read()
+            .prepare_cached("SELECT size FROM blobs WHERE digest = ?1 AND (durable = 1 OR boot = ?2)")
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![digest.to_string(), self.boot()], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(index_failed("look for a blob"))?;
+        let Some(size) = size.and_then(|size| u64::try_from(size).ok()) else {
+            return Ok(None);
+        };
+        let path = self.blob_path(digest);
+        // Somebody may have removed the file by hand.
+        let present = std::fs::metadata(&path).is_ok_and(|file| file.len() == size);
+        Ok(present.then_some(BlobFile {
+            digest: *digest,
+            size,
+            path,
+        }))
+    }
+
+    /// Keeps `bytes`.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<BlobFile, Error> {
+        if let Some(blob) = self.blob(&Digest::of(bytes))? {
+            return Ok(blob);
+        }
+        let mut writer = self.blob_writer()?;
+        let path = writer.path.clone();
+        writer.write_all(bytes).map_err(failed("write", &path))?;
+        writer.finish()
+    }
+
+    /// Begins a blob whose digest is not known or not yet verified.
+    ///
+    /// # Errors
+    /// If its file cannot be made.
+    pub fn blob_writer(&self) -> Result<BlobWriter, Error> {
+        let path = self.temporary();
+        let file = File::create_new(&path).map_err(failed("create", &path))?;
+        Ok(BlobWriter {
+            store: self.clone(),
+            path,
+            file,
+            hasher: Hasher::new(),
+            kept: false,
+        })
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path("blobs/sha256").join(digest.hex())
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobWriter {
+    /// Keeps what was written under its digest.
+    ///
+    /// # Errors
+    /// If the file cannot be moved to its place, or the index not be written.
+    pub fn finish(mut self) -> Result<BlobFile, Error> {
+        let hasher = std::mem::take(&mut self.hasher);
+        let size = hasher.size();
+        self.keep(hasher.finish(), size)
+    }
+
+    /// Keeps what was written if it is what `expected` describes.
+    ///
+    /// # Errors
+    /// [`Error::SizeMismatch`] and [`Error::DigestMismatch`], after which nothing is kept, and as [`BlobWriter::finish`].
+    pub fn finish_as(mut self, expected: &Descriptor) -> Result<BlobFile, Error> {
+        let hasher = std::mem::take(&mut self.hasher);
+        let size = hasher.size();
+        if size != expected.size {
+            return Err(Error::SizeMismatch {
+                digest: expected.digest,
+                expected: expected.size,
+                actual: size,
+            });
+        }
+        let digest = hasher.finish();
+        if digest != expected.digest {
+            return Err(Error::DigestMismatch {
+                expected: expected.digest,
+                actual: digest,
+            });
+        }
+        self.keep(digest, size)
+    }
+
+    fn keep(&mut self, digest: Digest, size: u64) -> Result<BlobFile, Error> {
+        let path = self.store.blob_path(&digest);
+        std::fs::rename(&self.path, &path).map_err(failed("keep", &path))?;
+        self.kept = true;
+        let now = now();
+        // A row of an earlier boot is no longer true of the new file.
+        self.store.index().write("record a blob", |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO blobs (digest, size, created, used, boot) VALUES (?1, ?2, ?3, ?3, ?4)",
+                )?
+                .execute(params![digest.to_string(), size.cast_signed(), now, self.store.boot()])
+        })?;
+        Ok(BlobFile { digest, size, path })
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

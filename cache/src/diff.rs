@@ -1,0 +1,282 @@
+//! What a snapshot changes, as a tar archive.
+//!
+//! Only the snapshot's own directory is walked; the stack below is asked about single names. An entry that is as it was
+//! below is left out, so that a file copied up and put back, or a directory touched by a mount point that came and
+//! went, makes no change. The rules of sameness are BuildKit's: for directories type, mode, owner and capability, for
+//! others also size, time and, where both times are whole seconds as after unpacking, the content.
+//!
+//! A directory that hides those below it is told as one removal for each name it does not bring itself. Removed names
+//! are empty files `.wh.<name>`. Sockets, the root itself and attributes other than file capabilities are not told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use crate::error::failed;
+use crate::overlay::{Found, Merged, Shown, is_opaque, is_whiteout};
+use crate::tar_writer::{EntryKind, Header, TarWriter};
+use crate::{Error, Snapshot};
+
+/// Writes the changes of `snapshot` to `target`; gives it back with the newest time of an entry.
+pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W) -> Result<(W, i64), Error> {
+    let directory = snapshot.directory();
+    let mut diff = Diff {
+        archive: TarWriter::new(target),
+        root: directory.clone(),
+        pending: Vec::new(),
+        links: HashMap::new(),
+        newest: 0,
+        buffer: vec![0; 128 * 1024],
+    };
+    let below = Merged::root(snapshot.parent().as_ref());
+    diff.directory(&directory, &mut Vec::new(), Some(&below), is_opaque(&directory))?;
+    let target = diff.archive.finish().map_err(failed("archive", &directory))?;
+    Ok((target, diff.newest))
+}
+
+/// The file capability of the file at `path`.
+pub(crate) fn capability(path: &Path) -> Result<Option<Vec<u8>>, Errno> {
+    let mut value = [0; 64];
+    match rustix::fs::lgetxattr(path, "security.capability", &mut value) {
+        Ok(length) => Ok(Some(value[..length].to_vec()).filter(|value| !value.is_empty())),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+struct Diff<W> {
+    archive: TarWriter<W>,
+    root: PathBuf,
+    /// Unchanged directories on the way to where we are: told when something in them is.
+    pending: Vec<Header>,
+    /// Inodes with several names, by the name told first.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    newest: i64,
+    buffer: Vec<u8>,
+}
+
+/// A name in the directory being walked.
+enum Here {
+    /// The snapshot's directory has it.
+    Brought(Stat),
+    /// Only the stack below has it, and it is hidden.
+    Hidden,
+}
+
+impl<W: Write> Diff<W> {
+    /// Tells the changes within one directory. `below` is what the stack below has of it, `hides` whether that is
+    /// hidden.
+    fn directory(
+        &mut self,
+        directory: &Path,
+        name: &mut Vec<u8>,
+        below: Option<&Merged>,
+        hides: bool,
+    ) -> Result<(), Error> {
+        for (child, here) in children(directory, below.filter(|_| hides))? {
+            let path = directory.join(&child);
+            let shown = match below {
+                Some(below) => below.child(&child)?,
+                None => Shown::Nothing,
+            };
+            let length = name.len();
+            match here {
+                Here::Brought(stat) if !is_whiteout(&stat) => {
+                    name.extend_from_slice(child.as_bytes());
+                    self.entry(&Found { path, stat }, name, shown, hides)?;
+                }
+                _ if matches!(shown, Shown::Nothing) => {}
+                _ => self.removal(name, &child)?,
+            }
+            name.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn removal(&mut self, directory: &[u8], child: &OsStr) -> Result<(), Error> {
+        self.tell_pending()?;
+        let name = [directory, b".wh.", child.as_bytes()].concat();
+        self.begin(&Header::new(EntryKind::File, name))
+    }
+
+    /// Tells one entry and what is in it, as far as it differs from what is `shown` below.
+    fn entry(&mut self, here: &Found, name: &mut Vec<u8>, shown: Shown, hidden: bool) -> Result<(), Error> {
+        let Some(mut header) = header(here, name)? else {
+            return Ok(());
+        };
+        let same = match &shown {
+            Shown::Nothing => false,
+            Shown::File(found) | Shown::Directory(found, _) => same(here, found)?,
+        };
+        if header.kind == EntryKind::Directory {
+            let depth = self.pending.len();
+            name.push(b'/');
+            self.pending.push(header);
+            if !same {
+                self.tell_pending()?;
+            }
+            let below = match &shown {
+                Shown::Directory(_, merged) => Some(merged),
+                _ => None,
+            };
+            let hides = hidden || is_opaque(&here.path);
+            self.directory(&here.path, name, below, hides)?;
+            self.pending.truncate(depth);
+            return Ok(());
+        }
+        if same {
+            return Ok(());
+        }
+        self.tell_pending()?;
+        if here.stat.st_nlink > 1 {
+            let inode = (here.stat.st_dev, here.stat.st_ino);
+            match self.links.get(&inode) {
+                Some(first) => {
+                    header.kind = EntryKind::HardLink;
+                    header.link.clone_from(first);
+                    header.size = 0;
+                }
+                None => drop(self.links.insert(inode, name.clone())),
+            }
+        }
+        self.begin(&header)?;
+        if header.size > 0 {
+            self.content(&here.path, header.size)?;
+        }
+        Ok(())
+    }
+
+    fn tell_pending(&mut self) -> Result<(), Error> {
+        // Told directories stay on the way down, with an empty name.
+        for position in 0..self.pending.len() {
+            if !self.pending[position].name.is_empty() {
+                let header = self.pending[position].clone();
+                self.pending[position].name.clear();
+                self.begin(&header)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), Error> {
+        self.newest = self.newest.max(header.time);
+        self.archive.begin(header).map_err(failed("archive", &self.root))
+    }
+
+    fn content(&mut self, path: &Path, size: u64) -> Result<(), Error> {
+        let mut file = File::open(path).map_err(failed("read", path))?.take(size);
+        let mut left = size;
+        while left > 0 {
+            let read = file.read(&mut self.buffer).map_err(failed("read", path))?;
+            if read == 0 {
+                return Err(failed("read", path)(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            }
+            self.archive
+                .content(&self.buffer[..read])
+                .map_err(failed("archive", path))?;
+            left -= read as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The names to look at in a directory, sorted by their bytes.
+fn children(directory: &Path, hidden: Option<&Merged>) -> Result<BTreeMap<OsString, Here>, Error> {
+    let mut children = BTreeMap::new();
+    if let Some(hidden) = hidden {
+        children.extend(hidden.names()?.into_iter().map(|name| (name, Here::Hidden)));
+    }
+    for entry in std::fs::read_dir(directory).map_err(failed("read", directory))? {
+        let entry = entry.map_err(failed("read", directory))?;
+        let path = entry.path();
+        let stat = rustix::fs::lstat(&path).map_err(failed("read", &path))?;
+        children.insert(entry.file_name(), Here::Brought(stat));
+    }
+    Ok(children)
+}
+
+/// `None` for what layers do not hold.
+fn header(found: &Found, name: &[u8]) -> Result<Option<Header>, Error> {
+    let Found { path, stat } = found;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::CharacterDevice => EntryKind::CharacterDevice,
+        FileType::BlockDevice => EntryKind::BlockDevice,
+        FileType::Fifo => EntryKind::Fifo,
+        _ => return Ok(None),
+    };
+    let mut header = Header::new(kind, name.to_vec());
+    match kind {
+        EntryKind::File => header.size = stat.st_size.cast_unsigned(),
+        EntryKind::Directory => header.name.push(b'/'),
+        EntryKind::Symlink => {
+            let target = rustix::fs::readlink(path, Vec::new()).map_err(failed("read", path))?;
+            header.link = target.into_bytes();
+        }
+        EntryKind::CharacterDevice | EntryKind::BlockDevice => {
+            header.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        }
+        EntryKind::Fifo | EntryKind::HardLink => {}
+    }
+    header.mode = stat.st_mode & 0o7777;
+    (header.uid, header.gid) = (stat.st_uid, stat.st_gid);
+    header.time = stat.st_mtime;
+    if kind == EntryKind::File {
+        header.capability = capability(path).map_err(failed("read the capability of", path))?;
+    }
+    Ok(Some(header))
+}
+
+/// Whether nothing changed that a layer would tell.
+fn same(here: &Found, below: &Found) -> Result<bool, Error> {
+    let (a, b) = (&here.stat, &below.stat);
+    if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev) {
+        return Ok(false);
+    }
+    let kind = FileType::from_raw_mode(a.st_mode);
+    if kind == FileType::Directory {
+        return Ok(true);
+    }
+    if (a.st_size, a.st_mtime, a.st_mtime_nsec) != (b.st_size, b.st_mtime, b.st_mtime_nsec) {
+        return Ok(false);
+    }
+    if kind == FileType::Symlink {
+        let target = |path: &Path| rustix::fs::readlink(path, Vec::new()).map_err(failed("read", path));
+        return Ok(target(&here.path)? == target(&below.path)?);
+    }
+    if kind != FileType::RegularFile {
+        return Ok(true);
+    }
+    let read = |path: &Path| capability(path).map_err(failed("read the capability of", path));
+    if read(&here.path)? != read(&below.path)? {
+        return Ok(false);
+    }
+    // Times of unpacked files are whole seconds, and may be equal by chance.
+    Ok(a.st_mtime_nsec != 0 || same_content(&here.path, &below.path)?)
+}
+
+fn same_content(here: &Path, below: &Path) -> Result<bool, Error> {
+    let open = |path: &Path| File::open(path).map(io::BufReader::new).map_err(failed("read", path));
+    let (mut a, mut b) = (open(here)?, open(below)?);
+    loop {
+        let left = io::BufRead::fill_buf(&mut a).map_err(failed("read", here))?;
+        let right = io::BufRead::fill_buf(&mut b).map_err(failed("read", below))?;
+        let length = left.len().min(right.len());
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        io::BufRead::consume(&mut a, length);
+        io::BufRead::consume(&mut b, length);
+    }
+}

@@ -1,0 +1,527 @@
+//! Writing the entries of a layer into a directory, from which nothing escapes.
+//!
+//! The directory is in the form of an overlay's upper directory. Every parent directory is opened by `openat2` with
+//! `RESOLVE_IN_ROOT`: the kernel itself takes the directory as the root of `..`, of absolute names and of symbolic
+//! links the archive brought along. The last component of a name is never followed.
+//!
+//! Only what is in this layer counts here, so layers can be unpacked side by side. What needs the layers below is
+//! noted: directories the archive does not mention take after the ones below, and hard links may lead there.
+//!
+//! In a user namespace device nodes are left out, as the kernel allows none; an owner the namespace does not map stays
+//! the one who unpacks.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags};
+use rustix::io::Errno;
+use std::io::{Read, Write};
+
+use crate::overlay::{is_whiteout, make_opaque, timestamps};
+use crate::tar_reader::{Entry, Kind, TarError, TarReader};
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const OTHER_MARKS: &[u8] = b".wh..wh.";
+
+/// Why an entry could not be written.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The archive could not be read.
+    Archive(TarError),
+    /// The entry asks for something impossible.
+    Entry(String),
+}
+
+impl From<TarError> for Refused {
+    fn from(error: TarError) -> Refused {
+        Refused::Archive(error)
+    }
+}
+
+/// A failed step, by what it was.
+fn step(what: &'static str) -> impl FnOnce(Errno) -> Refused {
+    move |error| Refused::Entry(format!("cannot {what}: {}", std::io::Error::from(error)))
+}
+
+/// A directory that entries are being written into.
+#[derive(Debug)]
+pub(crate) struct Extraction {
+    root: OwnedFd,
+    /// The parent of the last entry, as entries come directory by directory.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Times of directories, set when nothing is written into them any more.
+    times: Vec<(Vec<u8>, (i64, i64))>,
+    /// Directories that were made because something is in them.
+    pub(crate) implied: BTreeSet<Vec<u8>>,
+    /// Hard links to what this layer does not have: name and target.
+    pub(crate) links_below: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The newest time of an entry.
+    pub(crate) newest: i64,
+}
+
+impl Extraction {
+    /// An extraction into the empty directory `path`.
+    pub(crate) fn into(path: &Path) -> std::io::Result<Extraction> {
+        Ok(Extraction {
+            root: File::open(path)?.into(),
+            parent: None,
+            times: Vec::new(),
+            implied: BTreeSet::from([Vec::new()]),
+            links_below: Vec::new(),
+            newest: 0,
+        })
+    }
+
+    /// Writes one entry, reading its content from `archive`.
+    pub(crate) fn write<R: Read>(&mut self, entry: &Entry, archive: &mut TarReader<R>) -> Result<(), Refused> {
+        let path = clean(&entry.path);
+        let Some((parent, name)) = split(&path) else {
+            return self.write_root(entry);
+        };
+        if name.starts_with(WHITEOUT) {
+            return self.write_mark(parent, name);
+        }
+        let name = text(name)?;
+        let directory = self.open_parent(parent)?;
+        if entry.kind == Kind::HardLink {
+            return self.write_link(&path, &directory, &name, &clean(&entry.link));
+        }
+        self.newest = self.newest.max(entry.time.0);
+        match entry.kind {
+            Kind::Directory => return self.write_directory(path, &directory, &name, entry),
+            Kind::Symlink => {
+                self.clear(&directory, &name)?;
+                rustix::fs::symlinkat(text(&entry.link)?, &directory, &name).map_err(step("make the symbolic link"))?;
+            }
+            Kind::File => {
+                self.clear(&directory, &name)?;
+                return write_file(&directory, &name, entry, archive);
+            }
+            Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo => {
+                self.clear(&directory, &name)?;
+                if !make_node(&directory, &name, entry)? {
+                    return Ok(());
+                }
+            }
+            Kind::HardLink => {}
+        }
+        own_at(&directory, &name, entry)?;
+        if entry.kind != Kind::Symlink {
+            let mode = Mode::from_raw_mode(entry.mode);
+            rustix::fs::chmodat(&directory, &name, mode, AtFlags::empty()).map_err(step("set the mode"))?;
+        }
+        let times = timestamps(entry.time.0, entry.time.1);
+        rustix::fs::utimensat(&directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))
+    }
+
+    /// Sets the times of directories; the last thing to do.
+    pub(crate) fn set_directory_times(&mut self) -> Result<(), Refused> {
+        self.parent = None;
+        for (path, (seconds, nanoseconds)) in std::mem::take(&mut self.times) {
+            let times = timestamps(seconds, nanoseconds);
+            let Some((parent, name)) = split(&path) else {
+                rustix::fs::futimens(&self.root, &times).map_err(step("set the time"))?;
+                continue;
+            };
+            // A later entry may have put something else in the place of the directory or of one above it.
+            let Ok(parent) = self.open(parent, OFlags::PATH | OFlags::DIRECTORY) else {
+                continue;
+            };
+            let name = text(name)?;
+            if stat(&parent, &name)?.is_some_and(|stat| is_directory(&stat)) {
+                rustix::fs::utimensat(&parent, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the directory `path` of this layer for changing its metadata, if there is one.
+    pub(crate) fn directory(&self, path: &[u8]) -> Option<OwnedFd> {
+        self.open(path, OFlags::RDONLY | OFlags::DIRECTORY).ok()
+    }
+
+    /// Puts a copy of the file or symbolic link `from` at `path` unless there is something, and a hard link to it at
+    /// `name`.
+    pub(crate) fn link_copy(&mut self, name: &[u8], path: &[u8], from: &Path, below: &Stat) -> Result<(), Refused> {
+        let (target_parent, target_name) = split(path).ok_or_else(|| Refused::Entry("it links to the root".to_owned()))?;
+        let target_name = text(target_name)?;
+        let directory = self.open_parent(target_parent)?;
+        if stat(&directory, &target_name)?.is_none() {
+            copy_up(from, below, &directory, &target_name)?;
+        }
+        let (parent, name) = split(name).ok_or_else(|| Refused::Entry("the root is no link".to_owned()))?;
+        let name = text(name)?;
+        let parent = self.open_parent(parent)?;
+        self.clear(&parent, &name)?;
+        rustix::fs::linkat(&directory, &target_name, &parent, &name, AtFlags::empty()).map_err(step("make the hard link"))
+    }
+
+    /// The archive's entry for the root itself.
+    fn write_root(&mut self, entry: &Entry) -> Result<(), Refused> {
+        if entry.kind != Kind::Directory {
+            return Err(Refused::Entry("it would replace the root directory".to_owned()));
+        }
+        own(&self.root, entry)?;
+        rustix::fs::fchmod(&self.root, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
+        self.implied.remove(&Vec::new());
+        self.times.push((Vec::new(), entry.time));
+        Ok(())
+    }
+
+    /// An entry that says what is removed.
+    fn write_mark(&mut self, parent: &[u8], name: &[u8]) -> Result<(), Refused> {
+        if name == OPAQUE {
+            let path = parent.to_vec();
+            self.open_parent(&path)?;
+            let directory = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(step("open the directory"))?;
+            return make_opaque(&directory)
+                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")));
+        }
+        let removed = &name[WHITEOUT.len()..];
+        if name.starts_with(OTHER_MARKS) {
+            // Book-keeping of old storage drivers.
+            return Ok(());
+        }
+        if removed.is_empty() || removed == b"." || removed == b".." {
+            return Err(Refused::Entry("it removes nothing that has a name".to_owned()));
+        }
+        let removed = text(removed)?;
+        let directory = self.open_parent(parent)?;
+        match stat(&directory, &removed)? {
+            None => rustix::fs::mknodat(&directory, &removed, FileType::CharacterDevice, Mode::empty(), 0)
+                .map_err(step("mark the name as removed")),
+            // The mark is about the layers below, not about what this layer brings.
+            Some(there) if is_directory(&there) => make_opaque(open_child(&directory, &removed)?)
+                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}"))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn write_directory(
+        &mut self,
+        path: Vec<u8>,
+        parent: &OwnedFd,
+        name: &CStr,
+        entry: &Entry,
+    ) -> Result<(), Refused> {
+        let there = stat(parent, name)?;
+        if !there.is_some_and(|there| is_directory(&there)) {
+            self.clear(parent, name)?;
+            rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(step("make the directory"))?;
+        }
+        let directory = open_child(parent, name)?;
+        if there.is_some_and(|there| is_whiteout(&there)) {
+            make_opaque(&directory)
+                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")))?;
+        }
+        own(&directory, entry)?;
+        rustix::fs::fchmod(&directory, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
+        self.implied.remove(&path);
+        self.times.push((path, entry.time));
+        Ok(())
+    }
+
+    fn write_link(&mut self, path: &[u8], directory: &OwnedFd, name: &CStr, target: &[u8]) -> Result<(), Refused> {
+        let (target_parent, target_name) =
+            split(target).ok_or_else(|| Refused::Entry("it links to the root directory".to_owned()))?;
+        let target_name = text(target_name)?;
+        let there = match self.open(target_parent, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(target_parent) => stat(&target_parent, &target_name)?.map(|stat| (target_parent, stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(error) => return Err(step("open the link's target")(error)),
+        };
+        let Some((target_parent, there)) = there.filter(|(_, stat)| !is_whiteout(stat)) else {
+            self.links_below.push((path.to_vec(), target.to_vec()));
+            return Ok(());
+        };
+        if is_directory(&there) {
+            return Err(Refused::Entry("it is a hard link to a directory".to_owned()));
+        }
+        let here = stat(directory, name)?;
+        if here.is_some_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)) {
+            return Ok(());
+        }
+        self.clear(directory, name)?;
+        rustix::fs::linkat(&target_parent, &target_name, directory, name, AtFlags::empty())
+            .map_err(step("make the hard link"))
+    }
+
+    /// Takes away what an earlier entry put at `name`.
+    fn clear(&mut self, parent: &OwnedFd, name: &CStr) -> Result<(), Refused> {
+        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(_) => {
+                self.parent = None;
+                crate::remove::remove_at(parent.as_fd(), name)
+                    .map_err(|error| Refused::Entry(format!("cannot replace an earlier entry: {error}")))
+            }
+        }
+    }
+
+    /// Opens the directory `path` of this layer, making what is missing of it.
+    fn open_parent(&mut self, path: &[u8]) -> Result<OwnedFd, Refused> {
+        if let Some((open, directory)) = &self.parent
+            && open == path
+        {
+            return directory.try_clone().map_err(|error| Refused::Entry(format!("cannot open its directory: {error}")));
+        }
+        let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => self.make_parents(path)?,
+            outcome => outcome.map_err(step("open its directory"))?,
+        };
+        let kept = directory.try_clone();
+        self.parent = kept.ok().map(|kept| (path.to_vec(), kept));
+        Ok(directory)
+    }
+
+    fn make_parents(&mut self, path: &[u8]) -> Result<OwnedFd, Refused> {
+        let mut directory = self.root.try_clone().map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
+        let mut end = 0;
+        for name in path.split(|byte| *byte == b'/') {
+            end += name.len() + usize::from(end > 0);
+            let here = &path[..end];
+            directory = match self.open(here, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(there) => there,
+                Err(Errno::NOENT) => {
+                    let name = text(name)?;
+                    rustix::fs::mkdirat(&directory, &name, Mode::from_raw_mode(0o755)).map_err(step("make its directory"))?;
+                    let made = open_child(&directory, &name)?;
+                    rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755)).map_err(step("make its directory"))?;
+                    self.implied.insert(here.to_vec());
+                    self.times.push((here.to_vec(), (0, 0)));
+                    made
+                }
+                Err(error) => return Err(step("open its directory")(error)),
+            };
+        }
+        Ok(directory)
+    }
+
+    /// Opens `path` as if this layer's directory were the root of the world.
+    fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b".".as_slice() } else { path };
+        rustix::fs::openat2(
+            &self.root,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
+        )
+    }
+}
+
+/// `path` without empty components, `.` and `..`, as seen from a root that has nothing above it.
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for component in path.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(kept.pop()),
+            name => kept.push(name),
+        }
+    }
+    kept.join(&b'/')
+}
+
+/// The parent and the last component of a clean path; `None` for the root.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.is_empty() {
+        return None;
+    }
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    Some(slash.map_or((&[][..], path), |slash| (&path[..slash], &path[slash + 1..])))
+}
+
+fn text(bytes: &[u8]) -> Result<CString, Refused> {
+    CString::new(bytes).map_err(|_| Refused::Entry("its name holds a zero byte".to_owned()))
+}
+
+fn stat(parent: &OwnedFd, name: &CStr) -> Result<Option<Stat>, Refused> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(step("look at what is there")(error)),
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn open_child(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(step("open the directory"))
+}
+
+fn owner(entry: &Entry) -> Result<(Uid, Gid), Refused> {
+    // The highest number means "leave as it is" to the kernel.
+    let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+    let (uid, gid) = (number(entry.uid), number(entry.gid));
+    let (Some(uid), Some(gid)) = (uid, gid) else {
+        return Err(Refused::Entry(format!("its owner {}:{} is out of range", entry.uid, entry.gid)));
+    };
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+}
+
+fn own(file: impl AsFd, entry: &Entry) -> Result<(), Refused> {
+    let (uid, gid) = owner(entry)?;
+    unless_unmapped(rustix::fs::fchown(file, Some(uid), Some(gid)))
+}
+
+fn own_at(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<(), Refused> {
+    let (uid, gid) = owner(entry)?;
+    unless_unmapped(rustix::fs::chownat(
+        parent,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    ))
+}
+
+/// The kernel's `EINVAL` for an owner means that the user namespace does not map it.
+fn unless_unmapped(outcome: Result<(), Errno>) -> Result<(), Refused> {
+    match outcome {
+        Err(Errno::INVAL) => Ok(()),
+        outcome => outcome.map_err(step("set the owner")),
+    }
+}
+
+fn create(parent: &OwnedFd, name: &CStr) -> Result<File, Refused> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(step("create the file"))?;
+    Ok(file.into())
+}
+
+fn write_file<R: Read>(
+    parent: &OwnedFd,
+    name: &CStr,
+    entry: &Entry,
+    archive: &mut TarReader<R>,
+) -> Result<(), Refused> {
+    let mut file = create(parent, name)?;
+    let mut unwritten = None;
+    let keep = |outcome: std::io::Result<()>, unwritten: &mut Option<std::io::Error>| {
+        outcome.inspect_err(|error| *unwritten = Some(std::io::Error::new(error.kind(), error.to_string())))
+    };
+    let outcome = match &entry.sparse {
+        None => archive.content(|piece| keep(file.write_all(piece), &mut unwritten)),
+        Some((map, size)) => {
+            keep(file.set_len(*size), &mut unwritten).map_err(TarError::from)?;
+            let mut target = SparseTarget::new(map, *size);
+            archive.content(|piece| keep(target.write(&file, piece), &mut unwritten))
+        }
+    };
+    if let Some(error) = unwritten {
+        return Err(Refused::Entry(format!("cannot write the file: {error}")));
+    }
+    outcome?;
+    own(&file, entry)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
+    if let Some(capability) = &entry.capability {
+        rustix::fs::fsetxattr(&file, "security.capability", capability, XattrFlags::empty())
+            .map_err(step("set the file capability"))?;
+    }
+    rustix::fs::futimens(&file, &timestamps(entry.time.0, entry.time.1)).map_err(step("set the time"))
+}
+
+/// Where the next bytes of a file with holes go.
+struct SparseTarget<'a> {
+    map: std::slice::Iter<'a, tar_core::SparseEntry>,
+    offset: u64,
+    left: u64,
+    size: u64,
+}
+
+impl<'a> SparseTarget<'a> {
+    fn new(map: &'a [tar_core::SparseEntry], size: u64) -> SparseTarget<'a> {
+        SparseTarget {
+            map: map.iter(),
+            offset: 0,
+            left: 0,
+            size,
+        }
+    }
+
+    fn write(&mut self, file: &File, mut bytes: &[u8]) -> std::io::Result<()> {
+        let invalid = |text: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text.to_owned()));
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                let Some(next) = self.map.next() else {
+                    return invalid("more content than its map has room for");
+                };
+                if next.offset.checked_add(next.length).is_none_or(|end| end > self.size) {
+                    return invalid("its map goes beyond its size");
+                }
+                (self.offset, self.left) = (next.offset, next.length);
+                continue;
+            }
+            let length = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            file.write_all_at(&bytes[..length], self.offset)?;
+            self.offset += length as u64;
+            self.left -= length as u64;
+            bytes = &bytes[length..];
+        }
+        Ok(())
+    }
+}
+
+/// Makes a device or a fifo; `false` where the kernel allows none.
+fn make_node(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<bool, Refused> {
+    let kind = match entry.kind {
+        Kind::CharacterDevice => FileType::CharacterDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        _ => FileType::Fifo,
+    };
+    if kind == FileType::CharacterDevice && entry.device == (0, 0) {
+        return Err(Refused::Entry("the device 0:0 stands for a removed name and cannot be kept".to_owned()));
+    }
+    let device = match kind {
+        FileType::Fifo => 0,
+        _ => rustix::fs::makedev(entry.device.0, entry.device.1),
+    };
+    match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(entry.mode), device) {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM) if kind != FileType::Fifo => Ok(false),
+        Err(error) => Err(step("make the node")(error)),
+    }
+}
+
+/// Copies a file or symbolic link of a layer below into this one, with its metadata.
+fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) -> Result<(), Refused> {
+    let failed = |error: std::io::Error| Refused::Entry(format!("cannot copy the link's target: {error}"));
+    let owner = (Some(Uid::from_raw(below.st_uid)), Some(Gid::from_raw(below.st_gid)));
+    let times = timestamps(below.st_mtime, below.st_mtime_nsec.cast_signed());
+    match FileType::from_raw_mode(below.st_mode) {
+        FileType::RegularFile => {
+            let mut file = create(parent, name)?;
+            std::io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
+            rustix::fs::fchown(&file, owner.0, owner.1).map_err(step("set the owner"))?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(below.st_mode & 0o7777)).map_err(step("set the mode"))?;
+            if let Some(capability) = crate::diff::capability(from).map_err(step("read the file capability"))? {
+                rustix::fs::fsetxattr(&file, "security.capability", &capability, XattrFlags::empty())
+                    .map_err(step("set the file capability"))?;
+            }
+            rustix::fs::futimens(&file, &times).map_err(step("set the time"))
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlink(from, Vec::new()).map_err(step("read the link's target"))?;
+            rustix::fs::symlinkat(&target, parent, name).map_err(step("copy the link's target"))?;
+            rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(step("set the owner"))?;
+            rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))
+        }
+        _ => Err(Refused::Entry("it is a hard link to a device of a layer below".to_owned())),
+    }
+}
+
+/// The path of a name as an archive has it, for looking below.
+pub(crate) fn as_path(name: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(name))
+}

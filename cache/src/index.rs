@@ -1,0 +1,141 @@
+//! The index: an SQLite database of what the store holds and why.
+//!
+//! It holds names, sizes and relations; content is in files. Several processes use it at once: WAL mode, every write a
+//! `BEGIN IMMEDIATE` transaction, and a patient busy timeout. `synchronous=NORMAL` may lose the last transactions when
+//! the power fails but never corrupts; what that means for the files is told in [`crate`].
+//!
+//! The statements live with the nouns they are about (`blob.rs`, `snapshot.rs`, …); here is only how to reach them.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::Error;
+use crate::error::index_failed;
+
+/// `rbld`, by which file(1) and we know the database.
+const APPLICATION: i32 = 0x7262_6c64;
+const VERSION: i32 = 1;
+
+/// `boot` and `durable` say whether the files of a row have certainly reached the disk.
+const SCHEMA: &str = "
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY, size INTEGER NOT NULL,
+    created INTEGER NOT NULL, used INTEGER NOT NULL, boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE snapshots (
+    id TEXT PRIMARY KEY, parent TEXT, chain TEXT UNIQUE,
+    diff_id TEXT, blob TEXT, blob_size INTEGER, blob_type TEXT, newest INTEGER, size INTEGER,
+    created INTEGER NOT NULL, used INTEGER NOT NULL, boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX snapshots_parent ON snapshots (parent);
+CREATE TABLE layers (
+    snapshot TEXT NOT NULL, compression TEXT NOT NULL,
+    digest TEXT NOT NULL, size INTEGER NOT NULL, diff_id TEXT NOT NULL, newest INTEGER NOT NULL,
+    PRIMARY KEY (snapshot, compression)
+) WITHOUT ROWID;
+CREATE TABLE records (
+    key TEXT PRIMARY KEY, snapshot TEXT NOT NULL, step TEXT NOT NULL, components TEXT NOT NULL,
+    created INTEGER NOT NULL, used INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX records_snapshot ON records (snapshot);
+CREATE INDEX records_step ON records (step, created);
+CREATE TABLE aliases (key TEXT PRIMARY KEY, target TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX aliases_target ON aliases (target);
+CREATE TABLE images (
+    name TEXT PRIMARY KEY, media_type TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, updated INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX blobs_unsettled ON blobs (created) WHERE durable = 0;
+CREATE INDEX snapshots_unsettled ON snapshots (created) WHERE durable = 0;
+";
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Index {
+    connection: Mutex<Connection>,
+}
+
+impl Index {
+    /// Opens the database at `path`, which is made if there is none.
+    pub(crate) fn open(path: &Path) -> Result<Index, Error> {
+        let open = index_failed("open the database");
+        let mut connection = Connection::open(path).map_err(open)?;
+        connection.busy_timeout(Duration::from_secs(30)).map_err(index_failed("wait"))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            .map_err(index_failed("choose the journal"))?;
+        if version(&connection)? == 0 {
+            create(&mut connection)?;
+        }
+        check(&connection, path)?;
+        Ok(Index {
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// The database for reading, to one thread at a time.
+    pub(crate) fn read(&self) -> MutexGuard<'_, Connection> {
+        // A thread that panicked left no transaction open: dropping one rolls it back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` in one transaction, which is undone if `work` fails.
+    pub(crate) fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let mut connection = self.read();
+        let outcome = (|| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let outcome = work(&transaction)?;
+            transaction.commit()?;
+            Ok(outcome)
+        })();
+        outcome.map_err(index_failed(action))
+    }
+}
+
+fn version(connection: &Connection) -> Result<i32, Error> {
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(index_failed("read the version"))
+}
+
+/// Makes the tables, unless another process is quicker.
+fn create(connection: &mut Connection) -> Result<(), Error> {
+    let mut attempt = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()
+    };
+    attempt().map_err(index_failed("make the tables"))
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let refuse = |reason| {
+        Err(Error::ForeignIndex {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    let application: i32 = connection
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .map_err(index_failed("read the application id"))?;
+    if application != APPLICATION {
+        return refuse(format!("its application id is {application:#x}, not {APPLICATION:#x}"));
+    }
+    let version = version(connection)?;
+    if version != VERSION {
+        return refuse(format!("its version is {version}, not {VERSION}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! Layers: the changes of one snapshot as a blob in a chosen compression.
+//!
+//! A layer is made in one pass: the archive is hashed for its diff-id, compressed, and hashed again on its way to the
+//! disk. What was made once is kept. A snapshot that was itself a layer of a base image keeps the blob it came in.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use oci::{Descriptor, DiffId, Digest, Hasher, media_type};
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::{failed, index_failed};
+use crate::gzip::GzipWriter;
+use crate::{BlobFile, BlobWriter, Error, Snapshot, Store, diff};
+
+const DEFAULT_GZIP: u32 = 6;
+const DEFAULT_ZSTD: i32 = 3;
+
+/// How a layer's archive is compressed. Levels are those of zlib and zstd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// A plain tar.
+    Uncompressed,
+    /// What everything reads.
+    Gzip {
+        /// 0 to 9; 6 where not given.
+        level: Option<u32>,
+    },
+    /// Smaller and faster, for registries and runtimes of this decade.
+    Zstd {
+        /// 1 to 22; 3 where not given.
+        level: Option<i32>,
+    },
+}
+
+impl Compression {
+    /// The media type of such a layer in an OCI manifest.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Compression::Uncompressed => media_type::LAYER,
+            Compression::Gzip { .. } => media_type::LAYER_GZIP,
+            Compression::Zstd { .. } => media_type::LAYER_ZSTD,
+        }
+    }
+
+    /// The media type of such a layer in a manifest of Docker's.
+    #[must_use]
+    pub fn docker_media_type(self) -> &'static str {
+        match self {
+            Compression::Uncompressed => media_type::DOCKER_LAYER,
+            Compression::Gzip { .. } => media_type::DOCKER_LAYER_GZIP,
+            Compression::Zstd { .. } => media_type::DOCKER_LAYER_ZSTD,
+        }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Compression {
+        Compression::Gzip { level: None }
+    }
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Compression, Error> {
+        match text {
+            "uncompressed" => Ok(Compression::Uncompressed),
+            "gzip" => Ok(Compression::Gzip { level: None }),
+            "zstd" => Ok(Compression::Zstd { level: None }),
+            _ => Err(Error::UnknownCompression(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compression::Uncompressed => write!(f, "uncompressed"),
+            Compression::Gzip { level } => write!(f, "gzip-{}", level.unwrap_or(DEFAULT_GZIP).min(9)),
+            Compression::Zstd { level } => write!(f, "zstd-{}", level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22)),
+        }
+    }
+}
+
+/// The changes of one snapshot as a blob of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Of the blob. The media type is OCI's, except of a base image's layer, which keeps its own.
+    pub descriptor: Descriptor,
+    /// Of the archive before compression.
+    pub diff_id: DiffId,
+    /// The newest modification time in it, in Unix seconds.
+    pub newest: i64,
+    /// Whether it came from a base image and is as it came.
+    pub foreign: bool,
+    /// The blob's file.
+    pub path: PathBuf,
+}
+
+impl Store {
+    /// The changes of `snapshot` as a blob. A layer of a base image is given as it came; with `force` it too is made
+    /// anew in this compression. Whoever asks while another makes the same layer waits for that.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be read or the blob not be written.
+    pub fn layer(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Layer, Error> {
+        if let Some(layer) = self.original(snapshot, compression, force)? {
+            return Ok(layer);
+        }
+        if let Some(layer) = self.kept_layer(snapshot, compression)? {
+            return Ok(layer);
+        }
+        let name = format!("layer {} {compression}", snapshot.id());
+        let _lock = self.lock_name(&Digest::of(name.as_bytes()))?;
+        match self.kept_layer(snapshot, compression)? {
+            Some(layer) => Ok(layer),
+            None => self.make_layer(snapshot, compression),
+        }
+    }
+
+    /// The blob a layer of a base image came in, if it is still here and wanted.
+    fn original(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Option<Layer>, Error> {
+        let Some(base) = snapshot.base() else {
+            return Ok(None);
+        };
+        let same = [compression.media_type(), compression.docker_media_type()].contains(&base.blob.media_type.as_str());
+        if force && !same {
+            return Ok(None);
+        }
+        let blob = self.blob(&base.blob.digest)?;
+        Ok(blob.map(|blob| Layer {
+            descriptor: base.blob.clone(),
+            diff_id: base.diff_id,
+            newest: base.newest,
+            foreign: true,
+            path: blob.path,
+        }))
+    }
+
+    fn kept_layer(&self, snapshot: &Snapshot, compression: Compression) -> Result<Option<Layer>, Error> {
+        let found: Option<(String, String, i64)> = self
+            .index()
+            .read()
+            .prepare_cached("SELECT digest, diff_id, newest FROM layers WHERE snapshot = ?1 AND compression = ?2")
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![snapshot.id().to_string(), compression.to_string()], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
+                    .optional()
+            })
+            .map_err(index_failed("look for a layer"))?;
+        let Some((digest, diff_id, newest)) = found else {
+            return Ok(None);
+        };
+        let (Ok(digest), Ok(diff_id)) = (digest.parse::<Digest>(), diff_id.parse::<Digest>()) else {
+            return Ok(None);
+        };
+        let blob = self.blob(&digest)?;
+        Ok(blob.map(|blob| layer_of(blob, DiffId(diff_id), newest, compression)))
+    }
+
+    fn make_layer(&self, snapshot: &Snapshot, compression: Compression) -> Result<Layer, Error> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let writer = self.blob_writer()?;
+        let directory = snapshot.directory();
+        let archive = failed("compress", &directory);
+        let encoder = Encoder::new(writer, compression, threads).map_err(archive)?;
+        let (hashed, newest) = diff::write(
+            snapshot,
+            Hashed {
+                target: encoder,
+                hasher: Hasher::new(),
+            },
+        )?;
+        let diff_id = DiffId(hashed.hasher.finish());
+        let writer = hashed.target.finish().map_err(failed("compress", &directory))?;
+        let blob = writer.finish()?;
+        self.index().write("record a layer", |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO layers (snapshot, compression, digest, size, diff_id, newest)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![
+                    snapshot.id().to_string(),
+                    compression.to_string(),
+                    blob.digest.to_string(),
+                    blob.size.cast_signed(),
+                    diff_id.to_string(),
+                    newest
+                ])
+        })?;
+        Ok(layer_of(blob, diff_id, newest, compression))
+    }
+}
+
+fn layer_of(blob: BlobFile, diff_id: DiffId, newest: i64, compression: Compression) -> Layer {
+    Layer {
+        descriptor: Descriptor::new(compression.media_type(), blob.digest, blob.size),
+        diff_id,
+        newest,
+        foreign: false,
+        path: blob.path,
+    }
+}
+
+/// A compressor of one of the kinds.
+enum Encoder {
+    Plain(BlobWriter),
+    Gzip(GzipWriter<BlobWriter>),
+    Zstd(zstd::stream::write::Encoder<'static, BlobWriter>),
+}
+
+impl Encoder {
+    fn new(writer: BlobWriter, compression: Compression, threads: usize) -> io::Result<Encoder> {
+        match compression {
+            Compression::Uncompressed => Ok(Encoder::Plain(writer)),
+            Compression::Gzip { level } => {
+                let level = level.unwrap_or(DEFAULT_GZIP).min(9);
+                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)?))
+            }
+            Compression::Zstd { level } => {
+                let level = level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22);
+                let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
+                // With one worker or many the jobs are cut alike; with none they are not cut at all.
+                encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
+                Ok(Encoder::Zstd(encoder))
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<BlobWriter> {
+        match self {
+            Encoder::Plain(writer) => Ok(writer),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Hashes what passes through.
+struct Hashed {
+    target: Encoder,
+    hasher: Hasher,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &mut self.target {
+            Encoder::Plain(writer) => writer.write(bytes),
+            Encoder::Gzip(encoder) => encoder.write(bytes),
+            Encoder::Zstd(encoder) => encoder.write(bytes),
+        }?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

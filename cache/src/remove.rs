@@ -1,0 +1,92 @@
+//! Removing trees: whatever their modes, however deep, and never through a mount or a symbolic link.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Removes what is at `path`, file or tree; it is fine if nothing is.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
+    remove_at(CWD, &name)
+}
+
+/// Removes the entry `name` of `parent`, file or tree; it is fine if there is none.
+///
+/// Iterative, so that depth costs memory and not stack.
+pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM | Errno::ACCESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut open: Vec<(OwnedFd, CString)> = vec![(open_directory(parent, name)?, name.to_owned())];
+    while let Some((directory, name)) = open.last() {
+        match remove_files(directory)? {
+            Some(child) => {
+                let child_directory = open_directory(directory.as_fd(), &child)?;
+                open.push((child_directory, child));
+            }
+            None => {
+                let name = name.clone();
+                open.pop();
+                let above = open.last().map_or(parent, |(directory, _)| directory.as_fd());
+                match rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes all entries of `directory` that are not directories; gives one of those that are.
+fn remove_files(directory: &OwnedFd) -> io::Result<Option<CString>> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        if entry.file_type() == FileType::Directory {
+            return Ok(Some(name.to_owned()));
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR) => return Ok(Some(name.to_owned())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a directory to empty it. One without permissions is given some first; a mount in the way is taken off.
+fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || {
+        rustix::fs::openat2(
+            parent,
+            name,
+            flags,
+            Mode::empty(),
+            ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
+        )
+    };
+    match open() {
+        Err(Errno::ACCESS | Errno::PERM) => {
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            Ok(open()?)
+        }
+        Err(Errno::XDEV) => {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&parent));
+            let path = Path::new(&path).join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes()));
+            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)?;
+            Ok(open()?)
+        }
+        outcome => Ok(outcome?),
+    }
+}

@@ -1,0 +1,352 @@
+//! Snapshots: file trees that do not change any more, each a set of changes to its parent; and trees being made.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use oci::{ChainId, Descriptor, DiffId, Digest};
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::{failed, index_failed};
+use crate::overlay::{self, Tree, Writable};
+use crate::store::now;
+use crate::{Error, Store};
+
+/// Names one snapshot of one store. Random, never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SnapshotId(u64, u64);
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:x}", self.0, self.1)
+    }
+}
+
+impl fmt::Debug for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not a snapshot's name.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not the id of a snapshot")]
+pub struct NotASnapshotId(String);
+
+impl FromStr for SnapshotId {
+    type Err = NotASnapshotId;
+
+    fn from_str(text: &str) -> Result<SnapshotId, NotASnapshotId> {
+        let parse = || {
+            let (lease, number) = text.split_once('-')?;
+            let id = SnapshotId(u64::from_str_radix(lease, 16).ok()?, u64::from_str_radix(number, 16).ok()?);
+            (id.to_string() == text).then_some(id)
+        };
+        parse().ok_or_else(|| NotASnapshotId(text.to_owned()))
+    }
+}
+
+/// A finished file tree. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<Node>);
+
+#[derive(Debug)]
+struct Node {
+    id: SnapshotId,
+    parent: Option<Snapshot>,
+    directory: PathBuf,
+    base: Option<Base>,
+}
+
+/// Where a snapshot came from that was a layer of a base image.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) chain: ChainId,
+    pub(crate) diff_id: DiffId,
+    pub(crate) blob: Descriptor,
+    /// The newest time in it.
+    pub(crate) newest: i64,
+}
+
+impl Snapshot {
+    /// Its name in the store.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.0.id
+    }
+
+    /// What it changes.
+    #[must_use]
+    pub fn parent(&self) -> Option<Snapshot> {
+        self.0.parent.clone()
+    }
+
+    /// The snapshot and all below it, lowest first.
+    #[must_use]
+    pub fn stack(&self) -> Vec<Snapshot> {
+        let mut stack = vec![self.clone()];
+        let mut next = self.0.parent.as_ref();
+        while let Some(snapshot) = next {
+            stack.push(snapshot.clone());
+            next = snapshot.0.parent.as_ref();
+        }
+        stack.reverse();
+        stack
+    }
+
+    /// The directory of its own changes, in the form of an overlay's upper directory.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.0.directory.clone()
+    }
+
+    /// Of a layer of a base image: the name of the stack that ends with it.
+    #[must_use]
+    pub fn chain_id(&self) -> Option<ChainId> {
+        self.0.base.as_ref().map(|base| base.chain)
+    }
+
+    /// Of a layer of a base image: its blob.
+    pub(crate) fn base(&self) -> Option<&Base> {
+        self.0.base.as_ref()
+    }
+
+    /// Mounts the tree, read-only.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn mount(&self, store: &Store) -> Result<Tree, Error> {
+        let path = store.temporary();
+        std::fs::create_dir(&path).map_err(failed("create", &path))?;
+        overlay::mount(store, &self.stack(), None, path)
+    }
+}
+
+impl Drop for Node {
+    /// A chain as long as the kernel allows must not be dropped by as many nested calls.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(snapshot) = next {
+            next = Arc::into_inner(snapshot.0).and_then(|mut node| node.parent.take());
+        }
+    }
+}
+
+fn open_directory(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(failed("open", path))
+}
+
+/// A row of the table of snapshots.
+struct Row {
+    id: SnapshotId,
+    parent: Option<SnapshotId>,
+    base: Option<Base>,
+}
+
+impl Store {
+    /// The snapshot `id`, if the store has it.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
+        let mut missing = Vec::new();
+        let mut next = Some(*id);
+        let mut snapshot = None;
+        while let Some(id) = next {
+            if let Some(loaded) = self.loaded(|loaded| loaded.get(&id).cloned()) {
+                snapshot = Some(loaded);
+                break;
+            }
+            let Some(row) = self.snapshot_row("id", &id.to_string())? else {
+                return Ok(None);
+            };
+            next = row.parent;
+            missing.push(row);
+        }
+        for row in missing.into_iter().rev() {
+            snapshot = Some(self.keep_loaded(row.id, snapshot, row.base));
+        }
+        Ok(snapshot)
+    }
+
+    /// The unpacked stack of layers `chain`, if the store has it.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn chain(&self, chain: &ChainId) -> Result<Option<Snapshot>, Error> {
+        match self.snapshot_row("chain", &chain.to_string())? {
+            Some(row) => self.snapshot(&row.id),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins a snapshot on top of `parent`, or from nothing.
+    ///
+    /// # Errors
+    /// If its directories cannot be made.
+    pub fn prepare(&self, parent: Option<&Snapshot>) -> Result<ActiveSnapshot, Error> {
+        let (lease, number) = self.lease().number();
+        let id = SnapshotId(lease, number);
+        let directory = self.path("active").join(id.to_string());
+        let active = ActiveSnapshot {
+            store: self.clone(),
+            id,
+            parent: parent.cloned(),
+            upper: directory.join("upper"),
+            directory,
+        };
+        for path in [&active.directory, &active.upper, &active.directory.join("merged")] {
+            std::fs::create_dir(path).map_err(failed("create", path))?;
+        }
+        match parent {
+            Some(parent) => overlay::adopt_directory(&parent.directory(), &open_directory(&active.upper)?, &active.upper)?,
+            None => {
+                let mode = rustix::fs::Mode::from_raw_mode(0o755);
+                rustix::fs::chmod(&active.upper, mode).map_err(failed("change the mode of", &active.upper))?;
+                overlay::set_time(&active.upper, 0, 0)?;
+            }
+        }
+        Ok(active)
+    }
+
+    /// Moves a finished directory to its place and records it.
+    pub(crate) fn keep_snapshot(
+        &self,
+        active: &ActiveSnapshot,
+        parent: Option<&Snapshot>,
+        base: Option<Base>,
+    ) -> Result<Snapshot, Error> {
+        let place = self.path("snapshots").join(active.id.to_string());
+        std::fs::rename(&active.upper, &place).map_err(failed("keep", &place))?;
+        let text = |digest: &Digest| digest.to_string();
+        let now = now();
+        let added = self.index().write("record a snapshot", |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO snapshots
+                     (id, parent, chain, diff_id, blob, blob_size, blob_type, newest, created, used, boot)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+                )?
+                .execute(params![
+                    active.id.to_string(),
+                    parent.map(|parent| parent.id().to_string()),
+                    base.as_ref().map(|base| text(&base.chain.0)),
+                    base.as_ref().map(|base| text(&base.diff_id.0)),
+                    base.as_ref().map(|base| text(&base.blob.digest)),
+                    base.as_ref().map(|base| base.blob.size.cast_signed()),
+                    base.as_ref().map(|base| base.blob.media_type.clone()),
+                    base.as_ref().map(|base| base.newest),
+                    now,
+                    self.boot(),
+                ])
+        })?;
+        if added == 0 {
+            // Another process unpacked the same stack meanwhile: one of the two is enough.
+            self.remove(&place)?;
+            let chain = base.map(|base| base.chain);
+            let other = chain.map(|chain| self.chain(&chain)).transpose()?.flatten();
+            return other.ok_or(Error::NoSuchSnapshot(active.id));
+        }
+        Ok(self.keep_loaded(active.id, parent.cloned(), base))
+    }
+
+    fn keep_loaded(&self, id: SnapshotId, parent: Option<Snapshot>, base: Option<Base>) -> Snapshot {
+        let snapshot = Snapshot(Arc::new(Node {
+            id,
+            parent,
+            directory: self.path("snapshots").join(id.to_string()),
+            base,
+        }));
+        self.loaded(|loaded| loaded.entry(id).or_insert(snapshot).clone())
+    }
+
+    fn snapshot_row(&self, column: &str, value: &str) -> Result<Option<Row>, Error> {
+        let read = |row: &rusqlite::Row<'_>| {
+            let text = |column| row.get::<_, Option<String>>(column);
+            let digest = |column| Ok::<_, rusqlite::Error>(text(column)?.and_then(|text| text.parse::<Digest>().ok()));
+            let base = match (digest(2)?, digest(3)?, digest(4)?, text(6)?) {
+                (Some(chain), Some(diff_id), Some(blob), Some(media_type)) => Some(Base {
+                    chain: ChainId(chain),
+                    diff_id: DiffId(diff_id),
+                    blob: Descriptor::new(&media_type, blob, row.get::<_, i64>(5)?.cast_unsigned()),
+                    newest: row.get(7)?,
+                }),
+                _ => None,
+            };
+            let (id, parent) = (text(0)?, text(1)?);
+            let unnamed = parent.is_some();
+            let parent = parent.and_then(|parent| parent.parse().ok());
+            let broken = unnamed && parent.is_none();
+            Ok(id
+                .and_then(|id| id.parse().ok())
+                .filter(|_| !broken)
+                .map(|id| Row { id, parent, base }))
+        };
+        let found = self
+            .index()
+            .read()
+            .prepare_cached(&format!(
+                "SELECT id, parent, chain, diff_id, blob, blob_size, blob_type, newest FROM snapshots
+                 WHERE {column} = ?1 AND (durable = 1 OR boot = ?2)"
+            ))
+            .and_then(|mut statement| statement.query_row(params![value, self.boot()], read).optional())
+            .map_err(index_failed("look for a snapshot"))?;
+        Ok(found.flatten())
+    }
+}
+
+/// A file tree being made. It becomes a snapshot when committed; dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct ActiveSnapshot {
+    store: Store,
+    id: SnapshotId,
+    parent: Option<Snapshot>,
+    directory: PathBuf,
+    upper: PathBuf,
+}
+
+impl ActiveSnapshot {
+    /// The directory of the changes so far, in the form of an overlay's upper directory.
+    #[must_use]
+    pub fn upper(&self) -> &Path {
+        &self.upper
+    }
+
+    /// Mounts the tree, writable. Several mounts may follow one another, but only one may be alive at a time.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn mount(&self) -> Result<Tree, Error> {
+        // The work directory of a volatile overlay serves one mount: the kernel marks it as possibly inconsistent.
+        let work = self.directory.join("work");
+        self.store.remove(&work)?;
+        std::fs::create_dir(&work).map_err(failed("create", &work))?;
+        let stack = self.parent.as_ref().map(Snapshot::stack).unwrap_or_default();
+        let writable = Writable {
+            upper: &self.upper,
+            work: &work,
+        };
+        overlay::mount(&self.store, &stack, Some(&writable), self.directory.join("merged"))
+    }
+
+    /// Makes a snapshot of the tree as it is.
+    ///
+    /// # Errors
+    /// If it cannot be moved to its place or recorded.
+    pub fn commit(self) -> Result<Snapshot, Error> {
+        if self.parent.is_none() {
+            overlay::set_time(&self.upper, 0, 0)?;
+        }
+        self.store.keep_snapshot(&self, self.parent.as_ref(), None)
+    }
+
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        // What stays is swept after the end of this process.
+        let _ = self.store.remove(&self.directory);
+    }
+}

@@ -1,0 +1,283 @@
+//! Unpacking layers of base images, in one pass: the compressed bytes are kept as a blob and hashed, decompressed,
+//! hashed again and written as files, and only then believed.
+//!
+//! Layers can be unpacked in any order and several at once ([`Store::unpack_layer`]); putting them on their stack is a
+//! rename ([`Store::attach`]).
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use oci::{ChainId, Descriptor, DiffId, Hasher};
+
+use crate::error::failed;
+use crate::extract::{Extraction, Refused, as_path};
+use crate::overlay::{self, Merged, Shown};
+use crate::snapshot::Base;
+use crate::tar_reader::{TarError, TarReader};
+use crate::{ActiveSnapshot, BlobWriter, Error, Snapshot, Store};
+
+/// A layer unpacked and verified, but not yet part of a stack. Dropped, it leaves only its blob.
+pub struct UnpackedLayer {
+    active: ActiveSnapshot,
+    files: Extraction,
+    diff_id: DiffId,
+    blob: Descriptor,
+}
+
+impl fmt::Debug for UnpackedLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnpackedLayer").field("diff_id", &self.diff_id).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Unpacks `layer` on top of `parent`. `content` gives the blob's bytes, wherever they are, and is not read if the
+    /// stack is there already. `moved` is told of bytes read, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Store::unpack_layer`] and [`Store::attach`].
+    pub fn unpack(
+        &self,
+        parent: Option<&Snapshot>,
+        layer: &Descriptor,
+        diff_id: DiffId,
+        content: impl Read,
+        moved: &dyn Fn(u64),
+    ) -> Result<Snapshot, Error> {
+        let known = match chain_on(parent, diff_id) {
+            Some(chain) => self.chain(&chain)?,
+            None => None,
+        };
+        match known {
+            Some(snapshot) => Ok(snapshot),
+            None => self.attach(parent, self.unpack_layer(layer, diff_id, content, moved)?),
+        }
+    }
+
+    /// Unpacks `layer` without asking what is below it.
+    ///
+    /// # Errors
+    /// If the bytes are not the ones described (size, digest, diff-id), not a tar archive in a known compression, or
+    /// an entry cannot be written.
+    pub fn unpack_layer(
+        &self,
+        layer: &Descriptor,
+        diff_id: DiffId,
+        content: impl Read,
+        moved: &dyn Fn(u64),
+    ) -> Result<UnpackedLayer, Error> {
+        let blob = match self.blob(&layer.digest)? {
+            Some(_) => None,
+            None => Some(self.blob_writer()?),
+        };
+        let mut source = Source {
+            content,
+            blob,
+            left: layer.size,
+            broken: false,
+            moved,
+        };
+        let active = self.prepare(None)?;
+        let mut files = Extraction::into(active.upper()).map_err(failed("open", active.upper()))?;
+        let outcome = extract(&mut source, layer, &mut files);
+        // Bytes that are not what was announced explain every other failure, so they are all looked at first.
+        let rest = if source.broken { Ok(0) } else { io::copy(&mut source, &mut io::sink()) };
+        if source.broken {
+            outcome?;
+            return Err(stream_of(layer)(rest.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
+        }
+        verify(source, layer)?;
+        let actual = outcome?;
+        if actual != diff_id {
+            return Err(Error::DiffIdMismatch {
+                layer: layer.digest,
+                expected: diff_id,
+                actual,
+            });
+        }
+        if files.links_below.is_empty() {
+            files.set_directory_times().map_err(|refused| describe(refused, layer, b""))?;
+        }
+        Ok(UnpackedLayer {
+            active,
+            files,
+            diff_id,
+            blob: Descriptor::new(&layer.media_type, layer.digest, layer.size),
+        })
+    }
+
+    /// Makes an unpacked layer the snapshot on top of `parent`.
+    ///
+    /// # Errors
+    /// If a hard link leads nowhere, or the snapshot cannot be recorded.
+    pub fn attach(&self, parent: Option<&Snapshot>, layer: UnpackedLayer) -> Result<Snapshot, Error> {
+        let UnpackedLayer {
+            active,
+            mut files,
+            diff_id,
+            blob,
+        } = layer;
+        let below = Merged::root(parent);
+        if !files.links_below.is_empty() {
+            link_below(&mut files, &below, &blob)?;
+        }
+        if let Some(parent) = parent {
+            adopt_implied(&files, parent, &below)?;
+        }
+        let base = chain_on(parent, diff_id).map(|chain| Base {
+            chain,
+            diff_id,
+            blob,
+            newest: files.newest,
+        });
+        self.keep_snapshot(&active, parent, base)
+    }
+}
+
+/// The chain of a layer on `parent`; a parent that is no base image has none.
+fn chain_on(parent: Option<&Snapshot>, diff_id: DiffId) -> Option<ChainId> {
+    match parent {
+        None => Some(ChainId::extend(None, diff_id)),
+        Some(parent) => parent.chain_id().map(|below| ChainId::extend(Some(below), diff_id)),
+    }
+}
+
+/// Makes the hard links whose targets are in layers below.
+fn link_below(files: &mut Extraction, below: &Merged, blob: &Descriptor) -> Result<(), Error> {
+    for (name, target) in std::mem::take(&mut files.links_below) {
+        let outcome = match below.descend(&as_path(&target))? {
+            Shown::File(found) => files.link_copy(&name, &target, &found.path, &found.stat),
+            _ => Err(Refused::Entry(format!(
+                "it is a hard link to `{}`, which does not exist",
+                String::from_utf8_lossy(&target)
+            ))),
+        };
+        outcome.map_err(|refused| describe(refused, blob, &name))?;
+    }
+    files.set_directory_times().map_err(|refused| describe(refused, blob, b""))
+}
+
+/// Directories that the archive does not describe look as they do below.
+fn adopt_implied(files: &Extraction, parent: &Snapshot, below: &Merged) -> Result<(), Error> {
+    for name in &files.implied {
+        let Some(directory) = files.directory(name) else {
+            continue;
+        };
+        let path = as_path(name);
+        if name.is_empty() {
+            overlay::adopt_directory(&parent.directory(), &directory, &path)?;
+        } else if let Shown::Directory(found, _) = below.descend(&path)? {
+            overlay::adopt_directory(&found.path, &directory, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Decompresses and extracts all of `source`; gives the diff-id.
+fn extract<R: Read>(source: &mut Source<'_, R>, layer: &Descriptor, files: &mut Extraction) -> Result<DiffId, Error> {
+    let mut plain = Hashed {
+        inner: decompress(source).map_err(stream_of(layer))?,
+        hasher: Hasher::new(),
+    };
+    let mut archive = TarReader::new(&mut plain);
+    let mut name = Vec::new();
+    let mut step = || -> Result<bool, Refused> {
+        let Some(entry) = archive.next()? else {
+            return Ok(false);
+        };
+        name.clone_from(&entry.path);
+        files.write(&entry, &mut archive)?;
+        Ok(true)
+    };
+    loop {
+        match step() {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(refused) => return Err(describe(refused, layer, &name)),
+        }
+    }
+    archive.drain().map_err(stream_of(layer))?;
+    Ok(DiffId(plain.hasher.finish()))
+}
+
+/// The bytes behind the compression that the first bytes show; media types are wrong at times, these are not.
+fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut source = BufReader::with_capacity(128 * 1024, source);
+    let first = source.fill_buf()?;
+    if first.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(flate2::bufread::MultiGzDecoder::new(source)))
+    } else if first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Ok(Box::new(zstd::stream::read::Decoder::with_buffer(source)?))
+    } else {
+        Ok(Box::new(source))
+    }
+}
+
+/// Keeps the blob if it is the one announced. One that was in the store already is verified by its diff-id.
+fn verify<R>(source: Source<'_, R>, layer: &Descriptor) -> Result<(), Error> {
+    match source.blob {
+        Some(blob) => blob.finish_as(layer).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn stream_of(layer: &Descriptor) -> impl FnOnce(io::Error) -> Error {
+    let layer = layer.digest;
+    move |source| Error::LayerStream { layer, source }
+}
+
+fn describe(refused: Refused, layer: &Descriptor, name: &[u8]) -> Error {
+    let reason = match refused {
+        Refused::Archive(TarError::Stream(source)) => return stream_of(layer)(source),
+        Refused::Archive(TarError::Malformed(reason)) | Refused::Entry(reason) => reason,
+    };
+    Error::Archive {
+        layer: layer.digest,
+        entry: String::from_utf8_lossy(name).into_owned(),
+        reason,
+    }
+}
+
+/// The compressed bytes on their way: counted, kept, reported.
+struct Source<'a, R> {
+    content: R,
+    blob: Option<BlobWriter>,
+    left: u64,
+    /// No more can be had.
+    broken: bool,
+    moved: &'a dyn Fn(u64),
+}
+
+impl<R: Read> Read for Source<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer).inspect_err(|error| {
+            self.broken = error.kind() != io::ErrorKind::Interrupted;
+        })?;
+        let count = read as u64;
+        let Some(left) = self.left.checked_sub(count) else {
+            self.broken = true;
+            let text = "more bytes came than its manifest announces";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        };
+        self.left = left;
+        if let Some(blob) = &mut self.blob {
+            blob.write_all(&buffer[..read])?;
+        }
+        (self.moved)(count);
+        Ok(read)
+    }
+}
+
+/// Bytes that are hashed as they are read.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
