@@ -144,7 +144,7 @@ impl Supervised {
         // The command holds the other end of the socket, and its end must be the supervisor's end alone.
         drop(command);
         let lent = matches!(plan.spec.stdio, Stdio::Inherited { stdin: true });
-        let told = send(&ours, plan, lent.then(|| rustix::stdio::stdin()));
+        let told = send(&ours, plan, lent.then(rustix::stdio::stdin));
         let supervised = Supervised {
             stdout: child.stdout.take().map(OwnedFd::from),
             stderr: child.stderr.take().map(OwnedFd::from),

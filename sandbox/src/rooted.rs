@@ -155,19 +155,14 @@ pub(crate) fn times(fd: impl AsFd) -> io::Result<Timestamps> {
     Ok(times_of(&rustix::fs::fstat(fd)?))
 }
 
-#[expect(
-    clippy::cast_possible_wrap,
-    clippy::allow_attributes,
-    reason = "the field's type differs by architecture"
-)]
 fn times_of(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec {
-            tv_sec: stat.st_atime as i64,
+            tv_sec: stat.st_atime,
             tv_nsec: stat.st_atime_nsec as _,
         },
         last_modification: Timespec {
-            tv_sec: stat.st_mtime as i64,
+            tv_sec: stat.st_mtime,
             tv_nsec: stat.st_mtime_nsec as _,
         },
     }

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+const LAST_SIGNAL: libc::c_int = 64;
+
 /// Which of the two processes after a fork this is.
 pub(crate) enum Fork {
     /// The new one.
@@ -89,9 +91,20 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
 
 /// Gives every signal its default effect and blocks none, as a program expects to start.
 pub(crate) fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
+    // The kernel's own structure (no handler, flags, restorer or mask), because libc keeps two signals to itself that
+    // whoever started us may have had ignored.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
         // SAFETY: the default action runs no code of ours. Refused for SIGKILL and SIGSTOP, which have it always.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                0_usize,
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: the set is initialised by `sigemptyset` before it is read.
     unsafe {

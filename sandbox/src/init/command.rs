@@ -175,7 +175,7 @@ fn find_program(name: &str, env: &[String]) -> Result<PathBuf, Failure> {
             Ok(()) => Ok(PathBuf::from(name)),
             Err(Errno::NOENT) => Err(not_started(format!("stat {name}: no such file or directory"))),
             Err(Errno::NOTDIR) => Err(not_started(format!("stat {name}: not a directory"))),
-            Err(error) => Err(not_started(reason(error.into()))),
+            Err(error) => Err(not_started(reason(error))),
         };
     }
     let path = env

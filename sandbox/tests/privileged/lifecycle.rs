@@ -1,5 +1,7 @@
 //! How processes start and end.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sandbox::{Cancel, Error, Executor, Exit, Namespaces, Stdio, Stream};
@@ -23,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("runs_do_not_disturb_each_other", runs_do_not_disturb_each_other),
     ("signals_have_their_default_effect", signals_have_their_default_effect),
     ("much_output_arrives_whole", much_output_arrives_whole),
+    ("want_of_memory_is_told", want_of_memory_is_told),
     ("a_terminal_is_a_terminal", a_terminal_is_a_terminal),
 ];
 
@@ -120,8 +123,8 @@ fn runs_do_not_disturb_each_other() {
         for (number, root) in roots.iter().enumerate() {
             scope.spawn(move || {
                 for _ in 0..5 {
-                    let text = root.says(&format!("echo {number}; ls -d /proc/[0-9]* | wc -l"));
-                    assert_eq!(text, format!("{number}\n2"));
+                    let text = root.says(&format!("echo {number} /proc/[0-9]*"));
+                    assert_eq!(text, format!("{number} /proc/1"));
                 }
             });
         }
@@ -130,10 +133,11 @@ fn runs_do_not_disturb_each_other() {
 
 fn signals_have_their_default_effect() {
     let root = Root::new();
-    assert_eq!(
-        root.says("grep -E 'Sig(Blk|Ign)' /proc/self/status"),
-        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000"
-    );
+    let mut spec = root.script("");
+    spec.args = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(says(&spec), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000");
     assert_eq!(root.says("umask"), "0022");
 }
 
@@ -151,4 +155,53 @@ fn a_terminal_is_a_terminal() {
     spec.stdio = Stdio::Terminal;
     assert_eq!(run(&spec).unwrap().exit, Exit::Code(0));
     assert_eq!(says(&root.script("cat /seen")), "/dev/pts/0\nconsole\nsize");
+}
+
+fn want_of_memory_is_told() {
+    let Some(_limited) = LimitedMemory::enter(96 << 20) else {
+        eprintln!("skipped: needs a memory control group that may be written to");
+        return;
+    };
+    let root = Root::new();
+    let hungry = "awk 'BEGIN { s = \"x\"; while (1) s = s s }'";
+    assert_eq!(
+        run(&root.script(&format!("exec {hungry}"))).unwrap().exit,
+        Exit::OutOfMemory
+    );
+    assert_eq!(
+        run(&root.script(&format!("{hungry}; exit $?"))).unwrap().exit,
+        Exit::OutOfMemory
+    );
+    assert_eq!(run(&root.script("exit 137")).unwrap().exit, Exit::Code(137));
+}
+
+/// A control group of the old kind with little memory, and us in it as long as it lives.
+struct LimitedMemory {
+    before: PathBuf,
+    group: PathBuf,
+}
+
+impl LimitedMemory {
+    fn enter(bytes: u64) -> Option<LimitedMemory> {
+        let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = membership.lines().find_map(|line| line.split_once(":memory:/"))?.1;
+        let before = Path::new("/sys/fs/cgroup/memory").join(path);
+        let group = before.join(format!("limited-{}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let limited = LimitedMemory { before, group };
+        fs::write(limited.group.join("memory.limit_in_bytes"), bytes.to_string()).ok()?;
+        fs::write(limited.group.join("cgroup.procs"), std::process::id().to_string()).ok()?;
+        Some(limited)
+    }
+}
+
+impl Drop for LimitedMemory {
+    fn drop(&mut self) {
+        fs::write(self.before.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        assert!(
+            !self.group.join("rbuild").exists(),
+            "the groups of the steps are removed"
+        );
+        fs::remove_dir(&self.group).unwrap();
+    }
 }

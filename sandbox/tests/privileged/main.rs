@@ -3,6 +3,13 @@
 //! Entering the namespaces needs a process with one thread, so this is a program of its own without the usual harness.
 //! Any argument that is no option is a filter of names.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests, but without the harness by which they would be known as such"
+)]
+
 mod isolation;
 mod lifecycle;
 mod root;

@@ -159,8 +159,13 @@ fn binds_are_mounted() {
 fn links_do_not_lead_mounts_astray() {
     let root = Root::new();
     let outside = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(outside.path(), root.path().join("etc/hosts")).unwrap();
-    std::os::unix::fs::symlink(outside.path(), root.path().join("dev")).unwrap();
+    for (link, target) in [
+        ("etc/hosts", "hosts"),
+        ("dev", "devices"),
+        ("sys", "../../../../../../system"),
+    ] {
+        std::os::unix::fs::symlink(outside.path().join(target), root.path().join(link)).unwrap();
+    }
     assert_eq!(root.says("cat /dev/null; echo fine"), "fine");
     assert!(fs::read_dir(outside.path()).unwrap().next().is_none());
 }
