@@ -13,14 +13,14 @@ pub enum Error {
     Output(#[from] OutputError),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] cache::Error),
+    Store(Box<cache::Error>),
     /// A document in the store is not what its name says.
     #[error("cannot read image `{digest}` from the store")]
     Document {
         /// Of the document.
         digest: Digest,
         /// What is wrong with it.
-        source: oci::Error,
+        source: Box<oci::Error>,
     },
     /// A name in the store leads to several images where one is needed.
     #[error("`{0}` is an index of several images, not an image")]
@@ -40,7 +40,7 @@ pub enum Error {
         /// The image's name.
         name: oci::Reference,
         /// Why not.
-        source: oci::PortError,
+        source: Box<oci::PortError>,
     },
     /// A directory where a file is to be written.
     #[error("destination `{0}` is a directory, but a file is to be written")]
@@ -79,6 +79,12 @@ pub enum Error {
     /// Writing the archive failed: a full disk, a closed pipe.
     #[error("cannot write the archive")]
     Write(#[source] io::Error),
+}
+
+impl From<cache::Error> for Error {
+    fn from(error: cache::Error) -> Error {
+        Error::Store(Box::new(error))
+    }
 }
 
 impl Error {

@@ -83,13 +83,24 @@ pub(crate) struct Part {
 pub fn assemble(
     store: &Store,
     snapshot: Option<&Snapshot>,
-    mut config: ImageConfig,
+    config: ImageConfig,
     how: &Assembly,
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
     check(&config, how)?;
     let layers = make_layers(store, snapshot, how, progress)?;
-    complete(&mut config, &layers, how.epoch);
+    assemble_layers(store, &layers, config, how, progress)
+}
+
+/// Makes an image of `layers` and `config`.
+pub(crate) fn assemble_layers(
+    store: &Store,
+    layers: &[Layer],
+    mut config: ImageConfig,
+    how: &Assembly,
+    progress: &dyn Progress,
+) -> Result<Image, Error> {
+    complete(&mut config, layers, how.epoch);
     let descriptors = layers.iter().map(|layer| descriptor_in(how.media, layer)).collect();
     write_documents(store, config, descriptors, how, progress)
 }
@@ -99,7 +110,10 @@ pub fn assemble(
 /// # Errors
 /// [`Error::MissingBlob`] if the manifest or the configuration is not there; missing layers show when they are needed.
 pub fn load(store: &Store, manifest: &Descriptor) -> Result<Image, Error> {
-    let document = |digest, source| Error::Document { digest, source };
+    let document = |digest, error| Error::Document {
+        digest,
+        source: Box::new(error),
+    };
     let bytes = read_blob(store, &manifest.digest)?;
     let parsed = ManifestKind::parse(&manifest.media_type, &bytes).map_err(|e| document(manifest.digest, e))?;
     let ManifestKind::Manifest(parts) = parsed else {
@@ -164,7 +178,7 @@ fn read_blob(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
         };
         return Err(Error::Document {
             digest: *digest,
-            source,
+            source: Box::new(source),
         });
     }
     std::fs::read(&blob.path).map_err(Error::io("read", &blob.path))

@@ -26,6 +26,8 @@ mod history;
 mod image;
 mod output;
 mod receipt;
+#[cfg(test)]
+mod testing;
 mod to_directory;
 mod to_docker;
 mod to_layout;

@@ -224,7 +224,7 @@ fn archive(attributes: &mut Attributes, kind: &'static str) -> Result<OutputSpec
             });
         }
         (None, true) if form == ArchiveForm::Docker => ArchiveDest::Load,
-        (dest, true) => ArchiveDest::File(file_dest(dest)),
+        (dest, true) => ArchiveDest::File(file_dest(dest.as_deref())),
     };
     Ok(OutputSpec::Archive { options, form, dest })
 }
@@ -249,13 +249,13 @@ fn directory(attributes: &mut Attributes) -> Result<OutputSpec, OutputError> {
 
 fn tar(attributes: &mut Attributes) -> Result<OutputSpec, OutputError> {
     Ok(OutputSpec::Tar {
-        dest: file_dest(attributes.take_dest()),
+        dest: file_dest(attributes.take_dest().as_deref()),
         epoch: attributes.take_epoch()?,
     })
 }
 
-fn file_dest(dest: Option<String>) -> FileDest {
-    match dest.as_deref() {
+fn file_dest(dest: Option<&str>) -> FileDest {
+    match dest {
         None | Some("-") => FileDest::Stdout,
         Some(path) => FileDest::File(path.into()),
     }

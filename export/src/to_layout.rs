@@ -265,34 +265,4 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_name_in_a_layout_moves_to_the_new_image() {
-        let entry = |digest: &str, image: Option<&str>, tag: Option<&str>| {
-            let mut annotations = json!({});
-            for (key, value) in [(IMAGE_NAME, image), (REF_NAME, tag)] {
-                if let Some(value) = value {
-                    annotations[key] = json!(value);
-                }
-            }
-            json!({ "digest": digest, "annotations": annotations })
-        };
-        let new = entry("new", Some("docker.io/library/a:1"), Some("1"));
-        for (old, superseded) in [
-            (entry("old", Some("docker.io/library/a:1"), Some("1")), true),
-            (entry("old", Some("docker.io/library/b:1"), Some("1")), false),
-            (entry("old", None, Some("1")), true),
-            (entry("old", None, Some("2")), false),
-            (entry("old", None, None), false),
-            (entry("new", None, None), true),
-            (json!({ "digest": "old" }), false),
-            (json!("nonsense"), false),
-        ] {
-            assert_eq!(supersedes(&new, &old), superseded, "{old}");
-        }
-    }
-}
+mod tests;

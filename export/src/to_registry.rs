@@ -70,7 +70,7 @@ async fn push_blob(name: &Reference, part: &Part, push: &dyn Push, progress: &dy
 fn failed(name: &Reference, source: oci::PortError) -> Error {
     Error::Push {
         name: name.clone(),
-        source,
+        source: Box::new(source),
     }
 }
 

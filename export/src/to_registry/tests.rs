@@ -1,1 +1,137 @@
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
+use oci::{BoxFuture, Descriptor, PortError};
+
+use super::*;
+use crate::testing::{self, Heard, Unheard, assembly, tiny};
+use crate::{Error, Media};
+
+/// A registry that notes what it is given, and takes nothing whose name it is told to refuse.
+#[derive(Default)]
+struct Registry {
+    log: Mutex<Vec<String>>,
+    refuse: Option<&'static str>,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+impl Registry {
+    fn note(&self, line: String) -> Result<(), PortError> {
+        if self.refuse.is_some_and(|word| line.contains(word)) {
+            return Err(PortError::NotFound { name: line });
+        }
+        self.log.lock().unwrap().push(line);
+        Ok(())
+    }
+}
+
+impl Push for Registry {
+    fn push_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        blob: &'a Descriptor,
+        content: PathBuf,
+        sent: &'a (dyn Fn(u64) + Send + Sync),
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async move {
+            let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_at_once.fetch_max(now, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            assert_eq!(std::fs::metadata(content).unwrap().len(), blob.size);
+            // As after a broken connection: all of it twice.
+            sent(blob.size);
+            sent(blob.size);
+            self.at_once.fetch_sub(1, Ordering::SeqCst);
+            self.note(format!("blob {} {}", name.name(), blob.digest))
+                .map(|()| true)
+        })
+    }
+
+    fn push_manifest<'a>(
+        &'a self,
+        name: &'a Reference,
+        manifest: &'a Descriptor,
+        bytes: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            assert_eq!(oci::Digest::of(bytes), manifest.digest);
+            self.note(format!("manifest {name}"))
+        })
+    }
+}
+
+fn names(texts: &[&str]) -> Vec<Reference> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn blobs_go_first_and_once_for_each_repository() {
+    let (_directory, store) = testing::store();
+    let mut image = tiny(&store, &assembly(Media::Oci));
+    image.layers.push(image.layers[0].clone());
+    let (registry, heard) = (Registry::default(), Heard::default());
+    let names = names(&["h.io/a:1", "h.io/a:2", "h.io/b:1"]);
+    to_registry(&store, &image, &names, &registry, &heard).await.unwrap();
+    let (layer, config) = (&image.layers[0], &image.config);
+    let mut log = registry.log.into_inner().unwrap();
+    log[0..2].sort_by_key(|line| !line.ends_with(&layer.digest.to_string()));
+    log[2..4].sort_by_key(|line| !line.ends_with(&layer.digest.to_string()));
+    assert_eq!(
+        log,
+        [
+            format!("blob h.io/a {}", layer.digest),
+            format!("blob h.io/a {}", config.digest),
+            format!("blob h.io/b {}", layer.digest),
+            format!("blob h.io/b {}", config.digest),
+            "manifest h.io/a:1".to_owned(),
+            "manifest h.io/a:2".to_owned(),
+            "manifest h.io/b:1".to_owned(),
+        ]
+    );
+    let heard = heard.0.into_inner().unwrap();
+    let size = layer.size;
+    assert!(heard.contains(&format!("pushing {} {size}/{size} done", layer.digest)));
+    assert!(heard.iter().all(|line| !line.contains(&format!(" {}/", 2 * size))));
+}
+
+#[tokio::test]
+async fn after_a_failed_blob_no_name_is_given() {
+    let (_directory, store) = testing::store();
+    let image = tiny(&store, &assembly(Media::Oci));
+    let registry = Registry {
+        refuse: Some("blob"),
+        ..Registry::default()
+    };
+    let failure = to_registry(&store, &image, &names(&["h.io/a:1"]), &registry, &Unheard).await;
+    assert_eq!(failure.unwrap_err().to_string(), "failed to push `h.io/a:1`");
+    assert!(registry.log.into_inner().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_few_blobs_move_at_once() {
+    let (_directory, store) = testing::store();
+    let mut image = tiny(&store, &assembly(Media::Oci));
+    for number in 0..9 {
+        let bytes = format!("layer {number}");
+        store.put_blob(bytes.as_bytes()).unwrap();
+        image
+            .layers
+            .push(Descriptor::of(oci::media_type::LAYER, bytes.as_bytes()));
+    }
+    let registry = Registry::default();
+    to_registry(&store, &image, &names(&["h.io/a:1"]), &registry, &Unheard)
+        .await
+        .unwrap();
+    assert_eq!(registry.most_at_once.into_inner(), BLOBS_AT_ONCE);
+}
+
+#[tokio::test]
+async fn a_pruned_layer_is_named() {
+    let (_directory, store) = testing::store();
+    let mut image = tiny(&store, &assembly(Media::Oci));
+    image.layers.push(Descriptor::of(oci::media_type::LAYER, b"absent"));
+    let failure = to_registry(&store, &image, &names(&["a"]), &Registry::default(), &Unheard).await;
+    assert!(matches!(failure, Err(Error::MissingBlob(digest)) if digest == oci::Digest::of(b"absent")));
+}
