@@ -89,7 +89,7 @@ impl<W: Write> Diff<W> {
             match here {
                 Here::Brought(stat) if !is_whiteout(&stat) => {
                     name.extend_from_slice(child.as_bytes());
-                    self.entry(&Found { path, stat }, name, shown, hides)?;
+                    self.entry(&Found { path, stat }, name, &shown, hides)?;
                 }
                 _ if matches!(shown, Shown::Nothing) => {}
                 _ => self.removal(name, &child)?,
@@ -106,11 +106,11 @@ impl<W: Write> Diff<W> {
     }
 
     /// Tells one entry and what is in it, as far as it differs from what is `shown` below.
-    fn entry(&mut self, here: &Found, name: &mut Vec<u8>, shown: Shown, hidden: bool) -> Result<(), Error> {
+    fn entry(&mut self, here: &Found, name: &mut Vec<u8>, shown: &Shown, hidden: bool) -> Result<(), Error> {
         let Some(mut header) = header(here, name)? else {
             return Ok(());
         };
-        let same = match &shown {
+        let same = match shown {
             Shown::Nothing => false,
             Shown::File(found) | Shown::Directory(found, _) => same(here, found)?,
         };
@@ -121,7 +121,7 @@ impl<W: Write> Diff<W> {
             if !same {
                 self.tell_pending()?;
             }
-            let below = match &shown {
+            let below = match shown {
                 Shown::Directory(_, merged) => Some(merged),
                 _ => None,
             };

@@ -26,7 +26,7 @@ pub enum Error {
         /// What was being done.
         action: &'static str,
         /// What SQLite said.
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
     /// The index file is another program's database, or of a version this program does not know.
     #[error("`{path}` is not an index this version reads: {reason}")]
@@ -109,7 +109,7 @@ pub enum Error {
         /// The manifest.
         digest: Digest,
         /// What is wrong with it.
-        source: oci::Error,
+        source: Box<oci::Error>,
     },
 }
 
@@ -125,5 +125,8 @@ pub(crate) fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> i
 
 /// The error of having failed to `action` in the index.
 pub(crate) fn index_failed(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
-    move |source| Error::Index { action, source }
+    move |source| Error::Index {
+        action,
+        source: Box::new(source),
+    }
 }

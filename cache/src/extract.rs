@@ -60,6 +60,8 @@ pub(crate) struct Extraction {
     pub(crate) implied: BTreeSet<Vec<u8>>,
     /// Hard links to what this layer does not have: name and target.
     pub(crate) links_below: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names marked as removed.
+    pub(crate) removed: Vec<Vec<u8>>,
     /// The newest time of an entry.
     pub(crate) newest: i64,
 }
@@ -73,6 +75,7 @@ impl Extraction {
             times: Vec::new(),
             implied: BTreeSet::from([Vec::new()]),
             links_below: Vec::new(),
+            removed: Vec::new(),
             newest: 0,
         })
     }
@@ -134,7 +137,8 @@ impl Extraction {
             };
             let name = text(name)?;
             if stat(&parent, &name)?.is_some_and(|stat| is_directory(&stat)) {
-                rustix::fs::utimensat(&parent, &name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))?;
+                rustix::fs::utimensat(&parent, &name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(step("set the time"))?;
             }
         }
         Ok(())
@@ -145,10 +149,26 @@ impl Extraction {
         self.open(path, OFlags::RDONLY | OFlags::DIRECTORY).ok()
     }
 
+    /// Takes back the mark that `path` is removed.
+    pub(crate) fn unmark(&mut self, path: &[u8]) -> Result<(), Refused> {
+        let Some((parent, name)) = split(path) else {
+            return Ok(());
+        };
+        let Ok(parent) = self.open(parent, OFlags::PATH | OFlags::DIRECTORY) else {
+            return Ok(());
+        };
+        let name = text(name)?;
+        if stat(&parent, &name)?.is_some_and(|there| is_whiteout(&there)) {
+            rustix::fs::unlinkat(&parent, &name, AtFlags::empty()).map_err(step("take back a removal"))?;
+        }
+        Ok(())
+    }
+
     /// Puts a copy of the file or symbolic link `from` at `path` unless there is something, and a hard link to it at
     /// `name`.
     pub(crate) fn link_copy(&mut self, name: &[u8], path: &[u8], from: &Path, below: &Stat) -> Result<(), Refused> {
-        let (target_parent, target_name) = split(path).ok_or_else(|| Refused::Entry("it links to the root".to_owned()))?;
+        let (target_parent, target_name) =
+            split(path).ok_or_else(|| Refused::Entry("it links to the root".to_owned()))?;
         let target_name = text(target_name)?;
         let directory = self.open_parent(target_parent)?;
         if stat(&directory, &target_name)?.is_none() {
@@ -158,7 +178,8 @@ impl Extraction {
         let name = text(name)?;
         let parent = self.open_parent(parent)?;
         self.clear(&parent, &name)?;
-        rustix::fs::linkat(&directory, &target_name, &parent, &name, AtFlags::empty()).map_err(step("make the hard link"))
+        rustix::fs::linkat(&directory, &target_name, &parent, &name, AtFlags::empty())
+            .map_err(step("make the hard link"))
     }
 
     /// The archive's entry for the root itself.
@@ -178,9 +199,10 @@ impl Extraction {
         if name == OPAQUE {
             let path = parent.to_vec();
             self.open_parent(&path)?;
-            let directory = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(step("open the directory"))?;
-            return make_opaque(&directory)
-                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")));
+            let directory = self
+                .open(&path, OFlags::RDONLY | OFlags::DIRECTORY)
+                .map_err(step("open the directory"))?;
+            return mark_opaque(&directory);
         }
         let removed = &name[WHITEOUT.len()..];
         if name.starts_with(OTHER_MARKS) {
@@ -193,22 +215,19 @@ impl Extraction {
         let removed = text(removed)?;
         let directory = self.open_parent(parent)?;
         match stat(&directory, &removed)? {
-            None => rustix::fs::mknodat(&directory, &removed, FileType::CharacterDevice, Mode::empty(), 0)
-                .map_err(step("mark the name as removed")),
+            None => {
+                let path = [parent, b"/", removed.to_bytes()].concat();
+                self.removed.push(clean(&path));
+                rustix::fs::mknodat(&directory, &removed, FileType::CharacterDevice, Mode::empty(), 0)
+                    .map_err(step("mark the name as removed"))
+            }
             // The mark is about the layers below, not about what this layer brings.
-            Some(there) if is_directory(&there) => make_opaque(open_child(&directory, &removed)?)
-                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}"))),
+            Some(there) if is_directory(&there) => mark_opaque(&open_child(&directory, &removed)?),
             Some(_) => Ok(()),
         }
     }
 
-    fn write_directory(
-        &mut self,
-        path: Vec<u8>,
-        parent: &OwnedFd,
-        name: &CStr,
-        entry: &Entry,
-    ) -> Result<(), Refused> {
+    fn write_directory(&mut self, path: Vec<u8>, parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<(), Refused> {
         let there = stat(parent, name)?;
         if !there.is_some_and(|there| is_directory(&there)) {
             self.clear(parent, name)?;
@@ -216,8 +235,7 @@ impl Extraction {
         }
         let directory = open_child(parent, name)?;
         if there.is_some_and(|there| is_whiteout(&there)) {
-            make_opaque(&directory)
-                .map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")))?;
+            mark_opaque(&directory)?;
         }
         own(&directory, entry)?;
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
@@ -268,10 +286,12 @@ impl Extraction {
         if let Some((open, directory)) = &self.parent
             && open == path
         {
-            return directory.try_clone().map_err(|error| Refused::Entry(format!("cannot open its directory: {error}")));
+            return directory
+                .try_clone()
+                .map_err(|error| Refused::Entry(format!("cannot open its directory: {error}")));
         }
         let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.make_parents(path)?,
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,
             outcome => outcome.map_err(step("open its directory"))?,
         };
         let kept = directory.try_clone();
@@ -280,18 +300,18 @@ impl Extraction {
     }
 
     fn make_parents(&mut self, path: &[u8]) -> Result<OwnedFd, Refused> {
-        let mut directory = self.root.try_clone().map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
+        let mut directory = self
+            .root
+            .try_clone()
+            .map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
         let mut end = 0;
         for name in path.split(|byte| *byte == b'/') {
             end += name.len() + usize::from(end > 0);
             let here = &path[..end];
             directory = match self.open(here, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(there) => there,
-                Err(Errno::NOENT) => {
-                    let name = text(name)?;
-                    rustix::fs::mkdirat(&directory, &name, Mode::from_raw_mode(0o755)).map_err(step("make its directory"))?;
-                    let made = open_child(&directory, &name)?;
-                    rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755)).map_err(step("make its directory"))?;
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    let made = make_parent(&directory, &text(name)?)?;
                     self.implied.insert(here.to_vec());
                     self.times.push((here.to_vec(), (0, 0)));
                     made
@@ -358,12 +378,34 @@ fn open_child(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
     rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(step("open the directory"))
 }
 
+/// Makes a directory that no entry describes; over a removed name one that hides what is below.
+fn make_parent(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
+    let removed = stat(parent, name)?.is_some_and(|there| is_whiteout(&there));
+    if removed {
+        rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(step("make its directory"))?;
+    }
+    rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(step("make its directory"))?;
+    let made = open_child(parent, name)?;
+    rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755)).map_err(step("make its directory"))?;
+    if removed {
+        mark_opaque(&made)?;
+    }
+    Ok(made)
+}
+
+fn mark_opaque(directory: &OwnedFd) -> Result<(), Refused> {
+    make_opaque(directory).map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")))
+}
+
 fn owner(entry: &Entry) -> Result<(Uid, Gid), Refused> {
     // The highest number means "leave as it is" to the kernel.
     let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let (uid, gid) = (number(entry.uid), number(entry.gid));
     let (Some(uid), Some(gid)) = (uid, gid) else {
-        return Err(Refused::Entry(format!("its owner {}:{} is out of range", entry.uid, entry.gid)));
+        return Err(Refused::Entry(format!(
+            "its owner {}:{} is out of range",
+            entry.uid, entry.gid
+        )));
     };
     Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
@@ -479,7 +521,9 @@ fn make_node(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<bool, Refus
         _ => FileType::Fifo,
     };
     if kind == FileType::CharacterDevice && entry.device == (0, 0) {
-        return Err(Refused::Entry("the device 0:0 stands for a removed name and cannot be kept".to_owned()));
+        return Err(Refused::Entry(
+            "the device 0:0 stands for a removed name and cannot be kept".to_owned(),
+        ));
     }
     let device = match kind {
         FileType::Fifo => 0,
@@ -501,7 +545,7 @@ fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) -> Result<(
         FileType::RegularFile => {
             let mut file = create(parent, name)?;
             std::io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
-            rustix::fs::fchown(&file, owner.0, owner.1).map_err(step("set the owner"))?;
+            unless_unmapped(rustix::fs::fchown(&file, owner.0, owner.1))?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(below.st_mode & 0o7777)).map_err(step("set the mode"))?;
             if let Some(capability) = crate::diff::capability(from).map_err(step("read the file capability"))? {
                 rustix::fs::fsetxattr(&file, "security.capability", &capability, XattrFlags::empty())
@@ -512,11 +556,18 @@ fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) -> Result<(
         FileType::Symlink => {
             let target = rustix::fs::readlink(from, Vec::new()).map_err(step("read the link's target"))?;
             rustix::fs::symlinkat(&target, parent, name).map_err(step("copy the link's target"))?;
-            rustix::fs::chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(step("set the owner"))?;
+            unless_unmapped(rustix::fs::chownat(
+                parent,
+                name,
+                owner.0,
+                owner.1,
+                AtFlags::SYMLINK_NOFOLLOW,
+            ))?;
             rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))
         }
-        _ => Err(Refused::Entry("it is a hard link to a device of a layer below".to_owned())),
+        _ => Err(Refused::Entry(
+            "it is a hard link to a device of a layer below".to_owned(),
+        )),
     }
 }
 

@@ -156,7 +156,13 @@ impl Store {
         let mut items = self.snapshot_items(&images)?;
         items.extend(self.blob_items(&images, &items)?);
         inherit(&mut items);
-        items.sort_by_key(|item| (item.usage.last_used, std::cmp::Reverse(item.depth), item.usage.id.clone()));
+        items.sort_by_key(|item| {
+            (
+                item.usage.last_used,
+                std::cmp::Reverse(item.depth),
+                item.usage.id.clone(),
+            )
+        });
         Ok(items)
     }
 
@@ -193,7 +199,7 @@ impl Store {
         let kind = ManifestKind::parse(&document.media_type, &bytes).map_err(|source| Error::Manifest {
             name: name.to_owned(),
             digest: document.digest,
-            source,
+            source: Box::new(source),
         })?;
         Ok(Some(kind))
     }
@@ -208,8 +214,18 @@ impl Store {
                     coalesce((SELECT step FROM records WHERE snapshot = id ORDER BY created DESC LIMIT 1), '')
              FROM snapshots",
             |row| {
-                let texts = (row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?);
-                Ok((texts, row.get::<_, Option<i64>>(3)?, row.get(4)?, row.get(5)?, row.get::<_, String>(6)?))
+                let texts = (
+                    row.get::<_, String>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                    row.get::<_, Option<String>>(2)?,
+                );
+                Ok((
+                    texts,
+                    row.get::<_, Option<i64>>(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get::<_, String>(6)?,
+                ))
             },
         )?;
         for ((id, parent, blob), size, created, last_used, step) in rows {
@@ -228,19 +244,30 @@ impl Store {
                 depth: 0,
                 pinned: false,
                 usage: Usage {
-                    kind: if blob.is_some() { UsageKind::ImageLayer } else { UsageKind::StepResult },
+                    kind: if blob.is_some() {
+                        UsageKind::ImageLayer
+                    } else {
+                        UsageKind::StepResult
+                    },
                     size,
                     created,
                     last_used,
                     in_use: image.is_some(),
-                    description: if step.is_empty() { image.cloned().unwrap_or_default() } else { step },
+                    description: if step.is_empty() {
+                        image.cloned().unwrap_or_default()
+                    } else {
+                        step
+                    },
                     id,
                 },
             });
         }
         self.index().write("note sizes", |transaction| {
             for (id, size) in &unmeasured {
-                transaction.execute("UPDATE snapshots SET size = ?2 WHERE id = ?1", params![id, size.cast_signed()])?;
+                transaction.execute(
+                    "UPDATE snapshots SET size = ?2 WHERE id = ?1",
+                    params![id, size.cast_signed()],
+                )?;
             }
             Ok(())
         })?;
@@ -258,7 +285,12 @@ impl Store {
             }
         }
         let rows = self.rows("SELECT digest, size, created, used FROM blobs", |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get(2)?,
+                row.get::<_, i64>(3)?,
+            ))
         })?;
         let item = |(id, size, created, own): (String, i64, i64, i64)| {
             let image = id.parse().ok().and_then(|digest: Digest| images.get(&digest));
@@ -283,7 +315,9 @@ impl Store {
     /// The digests of the layers made of each snapshot.
     fn layer_digests(&self) -> Result<HashMap<String, Vec<String>>, Error> {
         let mut digests: HashMap<String, Vec<String>> = HashMap::new();
-        for (snapshot, digest) in self.rows("SELECT snapshot, digest FROM layers", |row| Ok((row.get(0)?, row.get(1)?)))? {
+        for (snapshot, digest) in self.rows("SELECT snapshot, digest FROM layers", |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })? {
             digests.entry(snapshot).or_default().push(digest);
         }
         Ok(digests)
@@ -306,7 +340,10 @@ impl Store {
         for path in self.unrecorded_snapshots(|name| Lease::of_name(name) != own)? {
             self.remove(&path)?;
         }
-        let known: HashSet<String> = self.rows("SELECT digest FROM blobs", |row| row.get(0))?.into_iter().collect();
+        let known: HashSet<String> = self
+            .rows("SELECT digest FROM blobs", |row| row.get(0))?
+            .into_iter()
+            .collect();
         for name in names(&self.path("blobs/sha256"))? {
             if !known.contains(&format!("sha256:{name}")) {
                 self.remove(&self.path("blobs/sha256").join(name))?;
@@ -318,7 +355,11 @@ impl Store {
 
 /// Lets every item be used as recently, and be as much in use, as those that need it.
 fn inherit(items: &mut [Item]) {
-    let places: HashMap<String, usize> = items.iter().enumerate().map(|(at, item)| (item.usage.id.clone(), at)).collect();
+    let places: HashMap<String, usize> = items
+        .iter()
+        .enumerate()
+        .map(|(at, item)| (item.usage.id.clone(), at))
+        .collect();
     // From each item up its ancestors; stops where nothing changes, so chains are not walked again and again.
     for start in 0..items.len() {
         let mut open = vec![start];

@@ -141,7 +141,11 @@ impl Workers {
         let mut threads = Vec::new();
         for _ in 0..count {
             let queue = Arc::clone(&queue);
-            threads.push(std::thread::Builder::new().name("gzip".to_owned()).spawn(move || work(&queue, level))?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name("gzip".to_owned())
+                    .spawn(move || work(&queue, level))?,
+            );
         }
         Ok(Workers { jobs, threads })
     }
@@ -168,12 +172,7 @@ fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
     }
 }
 
-fn deflate_block(
-    deflate: &mut Compress,
-    block: &[u8],
-    dictionary: &[u8],
-    end: FlushCompress,
-) -> io::Result<Deflated> {
+fn deflate_block(deflate: &mut Compress, block: &[u8], dictionary: &[u8], end: FlushCompress) -> io::Result<Deflated> {
     if !dictionary.is_empty() {
         deflate.set_dictionary(dictionary).map_err(io::Error::other)?;
     }
@@ -223,7 +222,9 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state >> 24
         };
-        (0..length).map(|at| if at % 7 == 0 { next() as u8 } else { (at / 50) as u8 }).collect()
+        (0..length)
+            .map(|at| if at % 7 == 0 { next() as u8 } else { (at / 50) as u8 })
+            .collect()
     }
 
     #[test]
@@ -236,16 +237,22 @@ mod tests {
             }
             let mut output = Vec::new();
             // A decoder of one member: the stream must not be several.
-            flate2::read::GzDecoder::new(one.as_slice()).read_to_end(&mut output).unwrap();
+            flate2::read::GzDecoder::new(one.as_slice())
+                .read_to_end(&mut output)
+                .unwrap();
             assert!(output == input, "{length} bytes");
         }
     }
 
     #[test]
     fn incompressible_input_survives() {
-        let input: Vec<u8> = (0..40_000u32).flat_map(|n| *oci::Digest::of(&n.to_le_bytes()).raw()).collect();
+        let input: Vec<u8> = (0..40_000u32)
+            .flat_map(|n| *oci::Digest::of(&n.to_le_bytes()).raw())
+            .collect();
         let mut output = Vec::new();
-        flate2::read::GzDecoder::new(compress(&input, 2).as_slice()).read_to_end(&mut output).unwrap();
+        flate2::read::GzDecoder::new(compress(&input, 2).as_slice())
+            .read_to_end(&mut output)
+            .unwrap();
         assert!(output == input);
     }
 }

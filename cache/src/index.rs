@@ -62,7 +62,9 @@ impl Index {
     pub(crate) fn open(path: &Path) -> Result<Index, Error> {
         let open = index_failed("open the database");
         let mut connection = Connection::open(path).map_err(open)?;
-        connection.busy_timeout(Duration::from_secs(30)).map_err(index_failed("wait"))?;
+        connection
+            .busy_timeout(Duration::from_secs(30))
+            .map_err(index_failed("wait"))?;
         connection.set_prepared_statement_cache_capacity(64);
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")

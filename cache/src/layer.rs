@@ -264,3 +264,29 @@ impl Write for Hashed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zstd_gives_the_same_bytes_on_any_number_of_threads() {
+        let root = tempfile::TempDir::new().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let input: Vec<u8> = (0..3_000_000u32)
+            .flat_map(|n| (n / 7).wrapping_mul(n).to_le_bytes())
+            .collect();
+        let compress = |threads| {
+            let writer = store.blob_writer().unwrap();
+            let target = Encoder::new(writer, Compression::Zstd { level: None }, threads).unwrap();
+            let mut encoder = Hashed {
+                target,
+                hasher: Hasher::new(),
+            };
+            encoder.write_all(&input).unwrap();
+            encoder.target.finish().unwrap().finish().unwrap().digest
+        };
+        assert_eq!(compress(1), compress(2));
+        assert_eq!(compress(1), compress(5));
+    }
+}

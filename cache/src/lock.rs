@@ -41,7 +41,10 @@ impl Store {
     /// # Errors
     /// If the lock file cannot be made.
     pub fn try_lock(&self, key: &CacheKey) -> Result<Option<KeyLock>, Error> {
-        take(&self.path("locks").join(key.0.hex()), FlockOperation::NonBlockingLockExclusive)
+        take(
+            &self.path("locks").join(key.0.hex()),
+            FlockOperation::NonBlockingLockExclusive,
+        )
     }
 
     /// Waits for the lock called `name`.
@@ -58,7 +61,11 @@ impl Store {
 /// `None` if somebody else holds the lock, or removed its file while we waited.
 fn take(path: &Path, operation: FlockOperation) -> Result<Option<KeyLock>, Error> {
     loop {
-        let file = File::options().create(true).append(true).open(path).map_err(failed("open", path))?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(failed("open", path))?;
         match flock(&file, operation) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),

@@ -179,7 +179,11 @@ pub(crate) fn make_opaque(directory: impl AsFd) -> io::Result<()> {
 pub(crate) fn adopt_directory(from: &Path, to: impl AsFd, name: &Path) -> Result<(), Error> {
     let stat = rustix::fs::lstat(from).map_err(failed("read", from))?;
     let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::fchown(&to, Some(user), Some(group)).map_err(failed("change the owner of", name))?;
+    match rustix::fs::fchown(&to, Some(user), Some(group)) {
+        // An owner that the user namespace does not map.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => return Err(failed("change the owner of", name)(error)),
+    }
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     rustix::fs::fchmod(&to, mode).map_err(failed("change the mode of", name))?;
     let times = timestamps(stat.st_mtime, stat.st_mtime_nsec.cast_signed());

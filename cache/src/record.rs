@@ -7,11 +7,8 @@ use oci::Digest;
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::index_failed;
-use crate::store::now;
+use crate::store::{LAST_USE_GRAIN, now};
 use crate::{Error, Snapshot, SnapshotId, Store};
-
-/// The last use is kept to this many seconds: a hit should not cost a write.
-const LAST_USE_GRAIN: i64 = 600;
 
 /// Names equal work, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,7 +39,9 @@ impl Store {
             )
             .and_then(|mut statement| {
                 statement
-                    .query_row(params![key.0.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                    .query_row(params![key.0.to_string()], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
                     .optional()
             })
             .map_err(index_failed("look up a key"))?;
@@ -132,8 +131,14 @@ impl Store {
     fn touch(&self, key: &Digest, snapshot: &SnapshotId) -> Result<(), Error> {
         let now = now();
         self.index().write("note a use", |transaction| {
-            transaction.execute("UPDATE records SET used = ?2 WHERE key = ?1", params![key.to_string(), now])?;
-            transaction.execute("UPDATE snapshots SET used = ?2 WHERE id = ?1", params![snapshot.to_string(), now])
+            transaction.execute(
+                "UPDATE records SET used = ?2 WHERE key = ?1",
+                params![key.to_string(), now],
+            )?;
+            transaction.execute(
+                "UPDATE snapshots SET used = ?2 WHERE id = ?1",
+                params![snapshot.to_string(), now],
+            )
         })?;
         Ok(())
     }

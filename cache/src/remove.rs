@@ -83,8 +83,13 @@ fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
         }
         Err(Errno::XDEV) => {
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&parent));
-            let path = Path::new(&path).join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes()));
-            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)?;
+            let path = Path::new(&path).join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+                name.to_bytes(),
+            ));
+            rustix::mount::unmount(
+                &path,
+                rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+            )?;
             Ok(open()?)
         }
         outcome => Ok(outcome?),

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::error::{failed, index_failed};
 use crate::overlay::{self, Tree, Writable};
-use crate::store::now;
+use crate::store::{LAST_USE_GRAIN, now};
 use crate::{Error, Store};
 
 /// Names one snapshot of one store. Random, never used again.
@@ -41,7 +41,10 @@ impl FromStr for SnapshotId {
     fn from_str(text: &str) -> Result<SnapshotId, NotASnapshotId> {
         let parse = || {
             let (lease, number) = text.split_once('-')?;
-            let id = SnapshotId(u64::from_str_radix(lease, 16).ok()?, u64::from_str_radix(number, 16).ok()?);
+            let id = SnapshotId(
+                u64::from_str_radix(lease, 16).ok()?,
+                u64::from_str_radix(number, 16).ok()?,
+            );
             (id.to_string() == text).then_some(id)
         };
         parse().ok_or_else(|| NotASnapshotId(text.to_owned()))
@@ -143,6 +146,7 @@ struct Row {
     id: SnapshotId,
     parent: Option<SnapshotId>,
     base: Option<Base>,
+    used: i64,
 }
 
 impl Store {
@@ -176,10 +180,16 @@ impl Store {
     /// # Errors
     /// If the index cannot be read.
     pub fn chain(&self, chain: &ChainId) -> Result<Option<Snapshot>, Error> {
-        match self.snapshot_row("chain", &chain.to_string())? {
-            Some(row) => self.snapshot(&row.id),
-            None => Ok(None),
+        let Some(row) = self.snapshot_row("chain", &chain.to_string())? else {
+            return Ok(None);
+        };
+        if now() - row.used > LAST_USE_GRAIN {
+            self.index().write("note a use", |transaction| {
+                let id = row.id.to_string();
+                transaction.execute("UPDATE snapshots SET used = ?2 WHERE id = ?1", params![id, now()])
+            })?;
         }
+        self.snapshot(&row.id)
     }
 
     /// Begins a snapshot on top of `parent`, or from nothing.
@@ -201,7 +211,9 @@ impl Store {
             std::fs::create_dir(path).map_err(failed("create", path))?;
         }
         match parent {
-            Some(parent) => overlay::adopt_directory(&parent.directory(), &open_directory(&active.upper)?, &active.upper)?,
+            Some(parent) => {
+                overlay::adopt_directory(&parent.directory(), &open_directory(&active.upper)?, &active.upper)?;
+            }
             None => {
                 let mode = rustix::fs::Mode::from_raw_mode(0o755);
                 rustix::fs::chmod(&active.upper, mode).map_err(failed("change the mode of", &active.upper))?;
@@ -275,20 +287,20 @@ impl Store {
                 }),
                 _ => None,
             };
-            let (id, parent) = (text(0)?, text(1)?);
+            let (id, parent, used) = (text(0)?, text(1)?, row.get(8)?);
             let unnamed = parent.is_some();
             let parent = parent.and_then(|parent| parent.parse().ok());
             let broken = unnamed && parent.is_none();
             Ok(id
                 .and_then(|id| id.parse().ok())
                 .filter(|_| !broken)
-                .map(|id| Row { id, parent, base }))
+                .map(|id| Row { id, parent, base, used }))
         };
         let found = self
             .index()
             .read()
             .prepare_cached(&format!(
-                "SELECT id, parent, chain, diff_id, blob, blob_size, blob_type, newest FROM snapshots
+                "SELECT id, parent, chain, diff_id, blob, blob_size, blob_type, newest, used FROM snapshots
                  WHERE {column} = ?1 AND (durable = 1 OR boot = ?2)"
             ))
             .and_then(|mut statement| statement.query_row(params![value, self.boot()], read).optional())
@@ -341,7 +353,6 @@ impl ActiveSnapshot {
         }
         self.store.keep_snapshot(&self, self.parent.as_ref(), None)
     }
-
 }
 
 impl Drop for ActiveSnapshot {

@@ -21,6 +21,9 @@ use crate::{Error, Snapshot, SnapshotId};
 /// Rows younger than this are not worth a sync: the kernel has hardly begun to write their files.
 const SETTLED_AFTER: Duration = Duration::from_secs(120);
 
+/// The last use is kept to this many seconds: a hit should not cost a write.
+pub(crate) const LAST_USE_GRAIN: i64 = 600;
+
 /// The store of one root directory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Shared>);
@@ -46,7 +49,19 @@ impl Store {
         std::fs::create_dir_all(root).map_err(failed("create", root))?;
         let root = root.canonicalize().map_err(failed("find", root))?;
         let home = root.join("v1");
-        for name in ["", "blobs", "blobs/sha256", "snapshots", "active", "tmp", "leases", "locks", "logs", "stat", "empty"] {
+        for name in [
+            "",
+            "blobs",
+            "blobs/sha256",
+            "snapshots",
+            "active",
+            "tmp",
+            "leases",
+            "locks",
+            "logs",
+            "stat",
+            "empty",
+        ] {
             make_directory(&home.join(name))?;
         }
         let lock = home.join("locks/gc");
@@ -169,8 +184,9 @@ impl Store {
     fn drop_lost_rows(&self) -> Result<(), Error> {
         let lost = |table, column| {
             let connection = self.index().read();
-            let mut statement =
-                connection.prepare(&format!("SELECT {column} FROM {table} WHERE durable = 0 AND boot != ?1"))?;
+            let mut statement = connection.prepare(&format!(
+                "SELECT {column} FROM {table} WHERE durable = 0 AND boot != ?1"
+            ))?;
             let rows = statement.query_map(params![self.boot()], |row| row.get::<_, String>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
@@ -189,7 +205,10 @@ impl Store {
         }
         self.index().write("drop lost rows", |transaction| {
             for digest in &blobs {
-                transaction.execute("DELETE FROM blobs WHERE digest = ?1 AND durable = 0 AND boot != ?2", params![digest, self.boot()])?;
+                transaction.execute(
+                    "DELETE FROM blobs WHERE digest = ?1 AND durable = 0 AND boot != ?2",
+                    params![digest, self.boot()],
+                )?;
                 transaction.execute("DELETE FROM layers WHERE digest = ?1", params![digest])?;
             }
             for id in &snapshots {
@@ -288,15 +307,29 @@ fn make_directory(path: &Path) -> Result<(), Error> {
 fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let text = text.trim();
-    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "unknown".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// `text` as the name of one file.
 fn file_name(text: &str) -> String {
     let kept: String = text
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-+=@".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-+=@".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(200)
         .collect();
-    if kept.trim_matches('.').is_empty() { format!("_{kept}") } else { kept }
+    if kept.trim_matches('.').is_empty() {
+        format!("_{kept}")
+    } else {
+        kept
+    }
 }

@@ -222,7 +222,9 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
         let value = extension.value_bytes();
         match extension.key_bytes() {
             b"mtime" => time = read_time(value).ok_or_else(|| unreadable("mtime", value))?,
-            key @ (b"size" | b"uid" | b"gid") if extension.value().ok().and_then(|v| v.parse::<u64>().ok()).is_none() => {
+            key @ (b"size" | b"uid" | b"gid")
+                if extension.value().ok().and_then(|v| v.parse::<u64>().ok()).is_none() =>
+            {
                 return Err(unreadable(&String::from_utf8_lossy(key), value));
             }
             _ => {}

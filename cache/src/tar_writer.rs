@@ -114,7 +114,11 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn write_records(&mut self, header: &Header, records: &[u8]) -> io::Result<()> {
-        let slash = header.name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let slash = header
+            .name
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .map_or(0, |slash| slash + 1);
         let (directory, base) = match header.name.strip_suffix(b"/") {
             // Go names the records of a directory after the directory, with nothing behind it.
             Some(directory) => (directory, &b""[..]),
@@ -214,7 +218,11 @@ fn put_text(field: &mut [u8], text: &[u8]) {
 fn put_number(field: &mut [u8], number: u64) {
     let digits = field.len() - 1;
     let text = format!("{number:0digits$o}");
-    let text = if text.len() > digits { format!("{:0digits$o}", 0) } else { text };
+    let text = if text.len() > digits {
+        format!("{:0digits$o}", 0)
+    } else {
+        text
+    };
     field[..digits].copy_from_slice(text.as_bytes());
 }
 
@@ -234,7 +242,12 @@ mod tests {
         assert_eq!(record("path", b"x"), b"9 path=x\n");
         for length in [1, 80, 90, 91, 92, 93, 94, 985, 989, 990, 991, 992, 993] {
             let record = record("path", &vec![b'x'; length]);
-            let stated: usize = String::from_utf8_lossy(&record).split(' ').next().unwrap().parse().unwrap();
+            let stated: usize = String::from_utf8_lossy(&record)
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             assert_eq!(stated, record.len());
         }
     }
@@ -252,10 +265,13 @@ mod tests {
         assert_eq!(archive.len() % BLOCK, 0);
         let mut reader = crate::tar_reader::TarReader::new(archive.as_slice());
         let entry = reader.next().unwrap().unwrap();
-        assert_eq!((entry.path, entry.uid, entry.time, entry.mode), (long, 4_000_000_000, (77, 0), 0o4755));
+        assert_eq!(
+            (entry.path, entry.uid, entry.time, entry.mode),
+            (long, 4_000_000_000, (77, 0), 0o4755)
+        );
         assert_eq!(entry.capability.as_deref(), Some(&b"\x01\x00\x0a=\n"[..]));
         let mut content = Vec::new();
-        reader.content(|piece| Ok(content.extend_from_slice(piece))).unwrap();
+        reader.content(|piece| content.write_all(piece)).unwrap();
         assert_eq!(content, b"abc");
         assert!(reader.next().unwrap().is_none());
     }

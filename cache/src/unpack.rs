@@ -26,7 +26,9 @@ pub struct UnpackedLayer {
 
 impl fmt::Debug for UnpackedLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnpackedLayer").field("diff_id", &self.diff_id).finish_non_exhaustive()
+        f.debug_struct("UnpackedLayer")
+            .field("diff_id", &self.diff_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,10 +83,16 @@ impl Store {
         let mut files = Extraction::into(active.upper()).map_err(failed("open", active.upper()))?;
         let outcome = extract(&mut source, layer, &mut files);
         // Bytes that are not what was announced explain every other failure, so they are all looked at first.
-        let rest = if source.broken { Ok(0) } else { io::copy(&mut source, &mut io::sink()) };
+        let rest = if source.broken {
+            Ok(0)
+        } else {
+            io::copy(&mut source, &mut io::sink())
+        };
         if source.broken {
             outcome?;
-            return Err(stream_of(layer)(rest.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())));
+            return Err(stream_of(layer)(
+                rest.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
+            ));
         }
         verify(source, layer)?;
         let actual = outcome?;
@@ -94,9 +102,6 @@ impl Store {
                 expected: diff_id,
                 actual,
             });
-        }
-        if files.links_below.is_empty() {
-            files.set_directory_times().map_err(|refused| describe(refused, layer, b""))?;
         }
         Ok(UnpackedLayer {
             active,
@@ -118,9 +123,11 @@ impl Store {
             blob,
         } = layer;
         let below = Merged::root(parent);
-        if !files.links_below.is_empty() {
-            link_below(&mut files, &below, &blob)?;
-        }
+        link_below(&mut files, &below, &blob)?;
+        unmark_what_hides_nothing(&mut files, &below, &blob)?;
+        files
+            .set_directory_times()
+            .map_err(|refused| describe(refused, &blob, b""))?;
         if let Some(parent) = parent {
             adopt_implied(&files, parent, &below)?;
         }
@@ -154,7 +161,17 @@ fn link_below(files: &mut Extraction, below: &Merged, blob: &Descriptor) -> Resu
         };
         outcome.map_err(|refused| describe(refused, blob, &name))?;
     }
-    files.set_directory_times().map_err(|refused| describe(refused, blob, b""))
+    Ok(())
+}
+
+/// The kernel shows marks in directories that only one layer has.
+fn unmark_what_hides_nothing(files: &mut Extraction, below: &Merged, blob: &Descriptor) -> Result<(), Error> {
+    for name in std::mem::take(&mut files.removed) {
+        if matches!(below.descend(&as_path(&name))?, Shown::Nothing) {
+            files.unmark(&name).map_err(|refused| describe(refused, blob, &name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Directories that the archive does not describe look as they do below.

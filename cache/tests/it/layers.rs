@@ -1,0 +1,157 @@
+//! Snapshots as blobs.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use cache::Compression;
+use oci::{Descriptor, DiffId, Digest, media_type};
+
+use crate::{Archive, can_mount, listing, new_store, read, step};
+
+#[test]
+fn a_layer_tells_exactly_what_changed() {
+    let (_root, store) = new_store();
+    if !can_mount(&store) {
+        return;
+    }
+    let base = Archive::new()
+        .directory("etc/")
+        .file("etc/passwd", "root")
+        .file("etc/shadow", "x")
+        .directory("d/")
+        .file("d/a", "a")
+        .file("d/b", "b")
+        .directory("d/sub/")
+        .file("d/sub/c", "c")
+        .directory("quiet/")
+        .file("quiet/file", "q")
+        .file("gone", "g")
+        .unpack(&store, None)
+        .unwrap();
+    let next = step(&store, Some(&base), |tree| {
+        fs::write(tree.join("etc/passwd"), "root\nuser").unwrap();
+        fs::remove_file(tree.join("gone")).unwrap();
+        fs::remove_dir_all(tree.join("d")).unwrap();
+        fs::create_dir(tree.join("d")).unwrap();
+        fs::write(tree.join("d/b"), "new").unwrap();
+        fs::write(tree.join("quiet/stub"), "").unwrap();
+        fs::remove_file(tree.join("quiet/stub")).unwrap();
+        fs::write(tree.join("one"), "1").unwrap();
+        fs::hard_link(tree.join("one"), tree.join("two")).unwrap();
+        fs::hard_link(tree.join("etc/shadow"), tree.join("shadow")).unwrap();
+        std::os::unix::fs::symlink("one", tree.join("link")).unwrap();
+        std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    });
+    assert_eq!(
+        listing(&store, &next),
+        [
+            "d/",
+            "d/.wh.a",
+            "d/b",
+            "d/.wh.sub",
+            "etc/",
+            "etc/passwd",
+            ".wh.gone",
+            "link -> one",
+            "one",
+            "shadow",
+            "two -> one"
+        ]
+    );
+    // What was told can be unpacked again and shows the same.
+    let layer = store.layer(&next, Compression::default(), false).unwrap();
+    let content = fs::File::open(&layer.path).unwrap();
+    let again = store
+        .unpack(Some(&base), &layer.descriptor, layer.diff_id, content, &|_| {})
+        .unwrap();
+    let tree = again.mount(&store).unwrap();
+    let mut names: Vec<_> = fs::read_dir(tree.path().join("d"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["b"]);
+    assert_eq!(read(&tree, "etc/passwd"), "root\nuser");
+    assert!(!tree.path().join("gone").exists());
+    let inode = |name: &str| fs::metadata(tree.path().join(name)).unwrap().ino();
+    assert_eq!(inode("one"), inode("two"));
+}
+
+#[test]
+fn the_same_changes_give_the_same_layer_in_every_compression() {
+    let (_root, store) = new_store();
+    let make = || {
+        let active = store.prepare(None).unwrap();
+        for name in ["b", "a", "c"] {
+            let path = active.upper().join(name);
+            fs::write(&path, name.repeat(700_000)).unwrap();
+            fs::File::open(&path)
+                .unwrap()
+                .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(5))
+                .unwrap();
+        }
+        active.commit().unwrap()
+    };
+    let (one, two) = (make(), make());
+    for compression in ["uncompressed", "gzip", "zstd"] {
+        let compression: Compression = compression.parse().unwrap();
+        let (a, b) = (
+            store.layer(&one, compression, false).unwrap(),
+            store.layer(&two, compression, false).unwrap(),
+        );
+        assert_eq!(a, b);
+        assert_eq!((a.newest, a.foreign), (5, false));
+        assert_eq!(a.descriptor.digest, Digest::of(&fs::read(&a.path).unwrap()));
+        assert_eq!(a, store.layer(&one, compression, false).unwrap());
+        // The unpacked layer proves that the bytes are the archive that the diff-id names.
+        let content = fs::File::open(&a.path).unwrap();
+        store.unpack_layer(&a.descriptor, a.diff_id, content, &|_| {}).unwrap();
+    }
+    assert!("brotli".parse::<Compression>().is_err());
+}
+
+#[test]
+fn the_layer_of_a_base_image_stays_the_blob_it_came_in() {
+    let (_root, store) = new_store();
+    let plain = Archive::new().file("a", "1").bytes();
+    let diff_id = DiffId(Digest::of(&plain));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&plain).unwrap();
+    // Two members, as some tools write.
+    let mut blob = gzip.finish().unwrap();
+    blob.extend(
+        flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best())
+            .finish()
+            .unwrap(),
+    );
+    let descriptor = Descriptor::of(media_type::DOCKER_LAYER_GZIP, &blob);
+    let moved = std::cell::Cell::new(0);
+    let snapshot = store
+        .unpack(None, &descriptor, diff_id, blob.as_slice(), &|n| {
+            moved.set(moved.get() + n);
+        })
+        .unwrap();
+    assert_eq!(moved.get(), blob.len() as u64);
+    let layer = store
+        .layer(&snapshot, Compression::Zstd { level: None }, false)
+        .unwrap();
+    assert_eq!(
+        (&layer.descriptor, layer.diff_id, layer.foreign, layer.newest),
+        (&descriptor, diff_id, true, 1000)
+    );
+    let forced = store.layer(&snapshot, Compression::Zstd { level: None }, true).unwrap();
+    assert_eq!(
+        (forced.descriptor.media_type.as_str(), forced.foreign),
+        (media_type::LAYER_ZSTD, false)
+    );
+    // Known stacks are not read again.
+    let again = store
+        .unpack(None, &descriptor, diff_id, std::io::empty(), &|_| {})
+        .unwrap();
+    assert_eq!(again.id(), snapshot.id());
+    assert_eq!(
+        store.chain(&again.chain_id().unwrap()).unwrap().unwrap().id(),
+        snapshot.id()
+    );
+}
