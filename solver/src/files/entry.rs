@@ -52,7 +52,7 @@ impl Entry {
                 tv_nsec: stat.st_ctime_nsec as _,
             },
             inode: inode(stat),
-            names: u64::from(stat.st_nlink),
+            names: stat.st_nlink as _,
             device: stat.st_rdev,
             target,
             problem: None,

@@ -30,3 +30,5 @@ pub use context::Context;
 pub use error::FilesError;
 pub use select::Tree;
 
+#[cfg(test)]
+mod tests;

@@ -110,9 +110,7 @@ impl StatCache {
 
 fn nanoseconds(time: Timespec) -> Option<i64> {
     let seconds: i64 = time.tv_sec;
-    seconds
-        .checked_mul(1_000_000_000)?
-        .checked_add(i64::try_from(time.tv_nsec).ok()?)
+    seconds.checked_mul(1_000_000_000)?.checked_add(time.tv_nsec)
 }
 
 fn encode(records: &[Record]) -> Vec<u8> {
