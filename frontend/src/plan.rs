@@ -154,10 +154,9 @@ fn near(written: &str, stages: &Stages) -> Option<String> {
 fn is_predefined(name: &str) -> bool {
     let proxy = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
     let platform = ["PLATFORM", "OS", "ARCH", "VARIANT", "OSVERSION", "STAGE"];
-    let of_platform = ["TARGET", "BUILD"].iter().any(|prefix| {
-        name.strip_prefix(prefix)
-            .is_some_and(|rest| platform.contains(&rest))
-    });
+    let of_platform = ["TARGET", "BUILD"]
+        .iter()
+        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| platform.contains(&rest)));
     of_platform
         || proxy.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
         || name.starts_with("BUILDKIT_")
@@ -169,7 +168,12 @@ fn unused_args(metas: &[Placed], stages: &Stages, options: &Options) -> Vec<Stri
         Command::Arg(pairs) => pairs.iter().any(|pair| pair.name == name),
         _ => false,
     };
-    let is_used = |name: &str| metas.iter().chain(stages.commands()).any(|placed| declares(placed, name));
+    let is_used = |name: &str| {
+        metas
+            .iter()
+            .chain(stages.commands())
+            .any(|placed| declares(placed, name))
+    };
     options
         .build_args
         .keys()

@@ -281,16 +281,16 @@ fn onbuild(instruction: &Instruction) -> Result<String, Diagnostic> {
     read_flags(instruction, &[])?;
     match trigger.name.to_ascii_uppercase().as_str() {
         "ONBUILD" => {
-            return Err(Diagnostic::new(
-                "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
-            ));
+            return Err(Diagnostic::new("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"));
         }
         name @ ("FROM" | "MAINTAINER") => {
             return Err(Diagnostic::new(format!("{name} isn't allowed as an ONBUILD trigger")));
         }
         _ => {}
     }
-    let mut text = instruction.original.trim_start()["ONBUILD".len()..].trim_start().to_owned();
+    let mut text = instruction.original.trim_start()["ONBUILD".len()..]
+        .trim_start()
+        .to_owned();
     for document in &instruction.heredocs {
         text.push('\n');
         text.push_str(&document.content);

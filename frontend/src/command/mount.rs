@@ -56,7 +56,11 @@ pub(crate) fn check(text: &str, expand: impl Fn(&str) -> Result<String, Diagnost
         if key == "type"
             && let Some(value) = &value
         {
-            kind = one_of("unsupported mount type", value, &["bind", "cache", "tmpfs", "secret", "ssh"])?;
+            kind = one_of(
+                "unsupported mount type",
+                value,
+                &["bind", "cache", "tmpfs", "secret", "ssh"],
+            )?;
         }
         check_field(&kind, &field, &key, value.as_deref())?;
         given.insert(key, value.unwrap_or_default());
@@ -145,7 +149,12 @@ fn is_bool(text: &str) -> bool {
 
 /// The values of one line of CSV: a value in double quotes may hold commas, and quotes doubled.
 fn fields(text: &str) -> Result<Vec<String>, Diagnostic> {
-    let broken = || Diagnostic::new(format!("failed to parse csv mounts: misplaced quote in {}", quote(text)));
+    let broken = || {
+        Diagnostic::new(format!(
+            "failed to parse csv mounts: misplaced quote in {}",
+            quote(text)
+        ))
+    };
     let mut fields = Vec::new();
     let mut letters = text.chars().peekable();
     loop {

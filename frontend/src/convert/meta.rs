@@ -193,7 +193,9 @@ fn is_signal(text: &str) -> bool {
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let real_time = |prefix: &str, most: u8| {
-        let number = name.strip_prefix(prefix).filter(|number| !number.starts_with(['0', '+']));
+        let number = name
+            .strip_prefix(prefix)
+            .filter(|number| !number.starts_with(['0', '+']));
         number
             .and_then(|number| number.parse::<u8>().ok())
             .is_some_and(|number| number <= most)

@@ -119,7 +119,9 @@ impl<'a> Converter<'a> {
         let stages = self.stages;
         let stage = &stages.list[place];
         let mut progress = progress::Counter::new(stage);
-        let state = self.base(stage, &mut progress).map_err(|error| error.or_at(&stage.lines))?;
+        let state = self
+            .base(stage, &mut progress)
+            .map_err(|error| error.or_at(&stage.lines))?;
         let mut scope = Scope {
             converter: self,
             stage,
@@ -127,7 +129,9 @@ impl<'a> Converter<'a> {
             progress,
         };
         for (index, placed) in stage.commands.iter().enumerate() {
-            scope.command(index, placed).map_err(|error| error.or_at(&placed.lines))?;
+            scope
+                .command(index, placed)
+                .map_err(|error| error.or_at(&placed.lines))?;
         }
         Ok(scope.state)
     }

@@ -4,10 +4,10 @@ use graph::{ExecOp, InputIndex, NetworkMode, Op, Process};
 
 use super::history::Layer;
 use super::{Scope, Tree};
+use crate::Diagnostic;
 use crate::command::{Network, Placed, Run, Security, mount};
 use crate::environment::split;
 use crate::words::{Expander, Quotes, Unset};
-use crate::Diagnostic;
 
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
@@ -96,6 +96,7 @@ impl Scope<'_, '_> {
 
     /// Both spellings of each proxy that was given as a build argument and not declared.
     fn proxies(&self) -> Vec<String> {
+        let declared = self.declared();
         let mut lines = Vec::new();
         for upper in PROXIES {
             let given = self
@@ -107,7 +108,7 @@ impl Scope<'_, '_> {
             let Some((_, value)) = given else { continue };
             let lower = upper.to_ascii_lowercase();
             for name in [upper, lower.as_str()] {
-                if self.state.environment.get(name).is_none() {
+                if declared.iter().all(|(known, _)| *known != name) {
                     lines.push(format!("{name}={value}"));
                 }
             }
@@ -131,7 +132,12 @@ impl Scope<'_, '_> {
     fn declared(&self) -> Vec<(&str, &str)> {
         let mut declared: Vec<(&str, &str)> = Vec::new();
         for (name, value) in &self.state.arguments {
-            let value = self.state.environment.get(name).or(value.as_deref()).unwrap_or_default();
+            let value = self
+                .state
+                .environment
+                .get(name)
+                .or(value.as_deref())
+                .unwrap_or_default();
             match declared.iter_mut().find(|(known, _)| known == name) {
                 Some((_, known)) => *known = value,
                 None => declared.push((name, value)),

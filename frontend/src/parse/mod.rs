@@ -103,7 +103,10 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, Diagnostic> {
 fn utf8(text: &[u8]) -> Result<&str, Diagnostic> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     str::from_utf8(text).map_err(|error| {
-        let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + text[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
         Diagnostic::new(format!("line {line} is not valid UTF-8")).at(&SourceLines(line..line + 1))
     })
 }

@@ -17,7 +17,10 @@ fn lines_are_joined_and_comments_left_out() {
         ("RUN a \\\\\nRUN b", "(run \"a \\\\\\\\\")\n(run \"b\")"),
         ("RUN \\\n\\\na", r#"(run "a")"#),
         ("# escape=`\nRUN a `\nb\\\nRUN c", "(run \"a b\\\\\")\n(run \"c\")"),
-        ("\u{feff}from x\r\n  # no comment \r\nRUN y\r\n", "(from \"x\")\n(run \"y\")"),
+        (
+            "\u{feff}from x\r\n  # no comment \r\nRUN y\r\n",
+            "(from \"x\")\n(run \"y\")",
+        ),
         ("RUN a # b", r#"(run "a # b")"#),
         ("RUN a \\", r#"(run "a")"#),
     ] {
@@ -31,11 +34,20 @@ fn each_instruction_cuts_its_arguments() {
         (r#"CMD ["a", "b c"]"#, r#"(cmd "a" "b c")"#),
         ("CMD ['a']", r#"(cmd "['a']")"#),
         ("CMD [] x", r#"(cmd "[] x")"#),
-        (r#"COPY --from=a --chown="b c" -- --x y"#, r#"(copy ["--from=a" "--chown=b c"] "--x" "y")"#),
-        ("ENV a=1 b='2 3' c=\\ d", r#"(env "a" "1" "=" "b" "'2 3'" "=" "c" "\\ d" "=")"#),
+        (
+            r#"COPY --from=a --chown="b c" -- --x y"#,
+            r#"(copy ["--from=a" "--chown=b c"] "--x" "y")"#,
+        ),
+        (
+            "ENV a=1 b='2 3' c=\\ d",
+            r#"(env "a" "1" "=" "b" "'2 3'" "=" "c" "\\ d" "=")"#,
+        ),
         ("ENV a b  c", r#"(env "a" "b  c" "")"#),
         ("ARG a b=1", r#"(arg "a" "b=1")"#),
-        ("HEALTHCHECK --retries=1 CMD a b", r#"(healthcheck ["--retries=1"] "CMD" "a b")"#),
+        (
+            "HEALTHCHECK --retries=1 CMD a b",
+            r#"(healthcheck ["--retries=1"] "CMD" "a b")"#,
+        ),
         ("ONBUILD RUN [\"a\"]", r#"(onbuild (run "a"))"#),
         ("EXPOSE 80  90", r#"(expose "80" "90")"#),
         ("VOLUME", "(volume)"),
@@ -49,14 +61,20 @@ fn what_cannot_be_cut_is_refused() {
     for (text, message) in [
         ("", "the Dockerfile cannot be empty"),
         ("\n# nothing\n", "file with no instructions"),
-        ("ENV a=1 b", "Syntax error - can't find = in \"b\". Must be of the form: name=value"),
+        (
+            "ENV a=1 b",
+            "Syntax error - can't find = in \"b\". Must be of the form: name=value",
+        ),
         ("ENV PATH", "ENV must have two arguments"),
         (
             "CMD [\"a\", [\"b\"]]",
             "when using JSON array syntax, arrays must be comprised of strings only",
         ),
         ("# escape=x\nFROM a", "invalid escape token 'x' does not match ` or \\"),
-        ("# escape=`\n# escape=`\n", "only one escape parser directive can be used"),
+        (
+            "# escape=`\n# escape=`\n",
+            "only one escape parser directive can be used",
+        ),
         ("RUN <<A\nx\n", "unterminated heredoc"),
     ] {
         assert_eq!(refusal(text), message, "{text}");
@@ -76,7 +94,10 @@ fn directives_stand_at_the_top_only() {
         .iter()
         .map(|directive| (directive.name.as_str(), directive.value.as_str(), directive.line))
         .collect();
-    assert_eq!(found, [("syntax", "docker/dockerfile:1 x", 1), ("check", "skip=all", 2)]);
+    assert_eq!(
+        found,
+        [("syntax", "docker/dockerfile:1 x", 1), ("check", "skip=all", 2)]
+    );
     assert_eq!(dockerfile.escape, '\\');
 }
 
@@ -90,7 +111,15 @@ fn heredocs_belong_to_their_instruction() {
         .map(|instruction| {
             let documents = instruction.heredocs.iter();
             documents
-                .map(|d| (d.name.as_str(), d.descriptor, d.expand, d.strip_tabs, d.content.as_str()))
+                .map(|d| {
+                    (
+                        d.name.as_str(),
+                        d.descriptor,
+                        d.expand,
+                        d.strip_tabs,
+                        d.content.as_str(),
+                    )
+                })
                 .collect()
         })
         .collect();
@@ -112,7 +141,10 @@ fn heredocs_belong_to_their_instruction() {
 
 #[test]
 fn a_json_list_announces_no_heredoc() {
-    assert_eq!(dump("RUN [\"cat\", \"<<A\"]\nRUN b"), "(run \"cat\" \"<<A\")\n(run \"b\")");
+    assert_eq!(
+        dump("RUN [\"cat\", \"<<A\"]\nRUN b"),
+        "(run \"cat\" \"<<A\")\n(run \"b\")"
+    );
 }
 
 #[test]

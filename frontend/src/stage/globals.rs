@@ -73,7 +73,10 @@ impl Globals {
             .map_err(|error| refuse(format!("failed to process arguments for platform {written}: {error}")))?;
         let suggested = |message: String| {
             let names = || self.arguments.iter().map(|(name, _)| name);
-            let near = expansion.unmatched.iter().find_map(|name| suggest::nearest(name, names()));
+            let near = expansion
+                .unmatched
+                .iter()
+                .find_map(|name| suggest::nearest(name, names()));
             match near {
                 Some(name) => format!("{message} (did you mean {name}?)"),
                 None => message,

@@ -89,11 +89,7 @@ pub(crate) struct WantedImage {
 
 impl Stages {
     /// Connects the stages and finds the target.
-    pub(crate) fn new(
-        sections: Vec<Section>,
-        globals: &Globals,
-        options: &Options,
-    ) -> Result<Stages, Diagnostic> {
+    pub(crate) fn new(sections: Vec<Section>, globals: &Globals, options: &Options) -> Result<Stages, Diagnostic> {
         let mut list: Vec<Stage> = Vec::new();
         let mut names: HashMap<String, Place> = HashMap::new();
         for section in sections {
@@ -322,9 +318,9 @@ fn stage_of_number(number: i64, stages: usize) -> Result<Place, Diagnostic> {
 }
 
 fn refuse_circles(list: &[Stage]) -> Result<(), Diagnostic> {
-    let mut visited = vec![false; list.len()];
+    let mut visits = vec![Visit::None; list.len()];
     for (place, stage) in list.iter().enumerate() {
-        if let Some(lines) = circle(list, place, &mut visited) {
+        if let Some(lines) = circle(list, place, &mut visits) {
             let message = format!("circular dependency detected on stage: {}", stage.title);
             return Err(Diagnostic {
                 lines,
@@ -335,37 +331,51 @@ fn refuse_circles(list: &[Stage]) -> Result<(), Diagnostic> {
     Ok(())
 }
 
+/// What the search for circles knows of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visit {
+    /// Nothing.
+    None,
+    /// It is on the way to the stage looked at.
+    OnWay,
+    /// It leads into no circle.
+    Done,
+}
+
 /// The lines that lead from `start` into a circle.
-fn circle(list: &[Stage], start: Place, visited: &mut [bool]) -> Option<Vec<SourceLines>> {
-    // The way so far: at each stage, what it still has to be left for. A loop and not a recursion, because the way can be
-    // as long as the file.
-    let mut way: Vec<(Place, Vec<(Place, SourceLines)>)> = Vec::new();
-    let mut taken: Vec<SourceLines> = Vec::new();
+fn circle(list: &[Stage], start: Place, visits: &mut [Visit]) -> Option<Vec<SourceLines>> {
+    if visits[start] == Visit::Done {
+        return None;
+    }
     let exits = |place: Place| {
-        let mut exits: Vec<_> = list[place]
-            .dependencies()
-            .map(|(next, lines)| (next, lines.clone()))
-            .collect();
+        let exits = list[place].dependencies();
+        let mut exits: Vec<_> = exits.map(|(next, lines)| (next, lines.clone())).collect();
         exits.reverse();
         (place, exits)
     };
-    if !std::mem::replace(&mut visited[start], true) {
-        way.push(exits(start));
-    }
-    while let Some((_, open)) = way.last_mut() {
+    // The way so far: at each stage, what it still has to be left for. A loop and not a recursion, because the way can be
+    // as long as the file.
+    let mut way = vec![exits(start)];
+    let mut taken: Vec<SourceLines> = Vec::new();
+    visits[start] = Visit::OnWay;
+    while let Some((place, open)) = way.last_mut() {
         let Some((next, lines)) = open.pop() else {
+            visits[*place] = Visit::Done;
             way.pop();
             taken.pop();
             continue;
         };
-        taken.push(lines);
-        if way.iter().any(|(on_way, _)| *on_way == next) {
-            return Some(taken);
-        }
-        if std::mem::replace(&mut visited[next], true) {
-            taken.pop();
-        } else {
-            way.push(exits(next));
+        match visits[next] {
+            Visit::Done => {}
+            Visit::OnWay => {
+                taken.push(lines);
+                return Some(taken);
+            }
+            Visit::None => {
+                visits[next] = Visit::OnWay;
+                taken.push(lines);
+                way.push(exits(next));
+            }
         }
     }
     None

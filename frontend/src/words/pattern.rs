@@ -112,9 +112,7 @@ impl Pattern {
                 next[position] = match token {
                     Token::Many => reached[position] || (from_letter && next[position - 1]),
                     Token::Any => from_letter && reached[position - 1],
-                    Token::Letter(letter) => {
-                        position > 0 && letters[position - 1] == *letter && reached[position - 1]
-                    }
+                    Token::Letter(letter) => position > 0 && letters[position - 1] == *letter && reached[position - 1],
                 };
             }
             reached = next;

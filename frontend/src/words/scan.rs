@@ -362,7 +362,10 @@ impl Scan<'_> {
                 self.next();
             }
             _ => {
-                while self.peek().is_some_and(|letter| letter.is_alphanumeric() || letter == '_') {
+                while self
+                    .peek()
+                    .is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+                {
                     self.next();
                 }
             }

@@ -1,0 +1,186 @@
+//! What is refused, and in which words.
+
+use frontend::{Diagnostic, Error};
+use graph::SourceLines;
+
+use crate::images::{options, plan_with, refusal};
+
+fn diagnostic(text: &str) -> Diagnostic {
+    match plan_with(text, &options()).unwrap_err() {
+        Error::Dockerfile(diagnostic) => diagnostic,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn wrong_instructions_are_named() {
+    for (instruction, message) in [
+        ("CPOY a /", "unknown instruction: CPOY (did you mean COPY?)"),
+        ("cpoy a /", "unknown instruction: cpoy (did you mean copy?)"),
+        ("COPY --chwon=1 a /", "unknown flag: --chwon (did you mean chown?)"),
+        ("COPY --chown=1 --chown=2 a /", "duplicate flag specified: --chown"),
+        ("COPY --chown a /", "missing a value on flag: --chown"),
+        ("COPY --link=x a /", "expecting boolean value for flag --link, not: x"),
+        (
+            "COPY a",
+            "COPY requires at least two arguments, but only one was provided. Destination could not be determined",
+        ),
+        ("COPY a <<b\nb", "COPY cannot accept a heredoc as a destination"),
+        ("FROM a b", "FROM requires either one or three arguments"),
+        (
+            "FROM scratch AS 1x",
+            "invalid name for build stage: \"1x\", name can't start with a number or contain symbols",
+        ),
+        ("SHELL /bin/sh -c", "SHELL requires the arguments to be in JSON form"),
+        (
+            "HEALTHCHECK --interval=1ns CMD x",
+            "Interval \"interval\" cannot be less than 1ms",
+        ),
+        ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
+        ("HEALTHCHECK TCP 1", "Unknown type \"TCP\" in HEALTHCHECK (try CMD)"),
+        ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
+        (
+            "ONBUILD ONBUILD RUN x",
+            "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
+        ),
+        ("ENV =1", "ENV names can not be blank"),
+        ("USER", "USER requires exactly one argument"),
+        ("RUN --network=x a", "invalid network mode \"x\""),
+        (
+            "RUN --mount=from=$x,target=/a b",
+            "'from' doesn't support variable expansion, define alias stage instead",
+        ),
+    ] {
+        let found = diagnostic(&format!("FROM scratch\n{instruction}\n"));
+        assert_eq!(found.message, format!("dockerfile parse error on line 2: {message}"));
+        assert_eq!(found.lines[0].0.start, 2);
+    }
+}
+
+#[test]
+fn wrong_values_are_named() {
+    for (instructions, message) in [
+        ("EXPOSE abc", "invalid containerPort: abc"),
+        ("STOPSIGNAL SIGNOPE", "invalid signal: SIGNOPE"),
+        (
+            "COPY --chmod=9 a /a",
+            "invalid chmod parameter: '9'. it should be octal string and between 0 and 07777",
+        ),
+        ("COPY https://a/b /", "source can't be a URL for COPY"),
+        ("COPY git@a.b:c/d /", "source can't be a git ref for COPY"),
+        (
+            "ADD --checksum=sha256:0 a /",
+            "checksum requires HTTP(S) or Git sources",
+        ),
+        ("RUN --network=host true", "network.host is not allowed"),
+        ("RUN --security=insecure true", "security.insecure is not allowed"),
+        ("RUN []", "arguments are required"),
+        (
+            "RUN --mount=typ=bind true",
+            "unexpected key 'typ' in 'typ=bind' (did you mean type?)",
+        ),
+        (
+            "RUN --mount=type=tmp true",
+            "unsupported mount type \"tmp\" (did you mean tmpfs?)",
+        ),
+        (
+            "RUN --mount=type=tmpfs,target=/a,uid=1 true",
+            "uid not allowed for \"tmpfs\" type mounts",
+        ),
+        (
+            "ENV x=\"${NOPE:?must be set}\"",
+            "failed to process \"\\\"${NOPE:?must be set}\\\"\": NOPE: must be set",
+        ),
+    ] {
+        let found = diagnostic(&format!("FROM scratch\n{instructions}\n"));
+        assert_eq!(found.message, message);
+        assert_eq!(found.lines, [SourceLines(2..3)]);
+    }
+}
+
+#[test]
+fn what_is_not_converted_yet_is_named_with_its_line() {
+    for (instruction, what) in [
+        ("RUN --mount=type=cache,target=/a b", "RUN --mount"),
+        ("COPY --link a /", "COPY --link"),
+        ("COPY --parents a /", "COPY --parents"),
+        ("ADD --exclude=a . /", "ADD --exclude"),
+        ("COPY --chmod=u+x a /", "COPY --chmod with a symbolic mode"),
+        ("ADD https://a/b /", "ADD from a remote address"),
+        ("ADD --keep-git-dir a /", "ADD --keep-git-dir"),
+        ("COPY <<a /b\na", "COPY with a heredoc"),
+        ("RUN <<a\nb\na", "RUN with a heredoc"),
+        ("RUN --device=a/b=c x", "RUN --device"),
+    ] {
+        assert_eq!(
+            refusal(&format!("FROM scratch\n{instruction}\n"), &options()),
+            format!("{what} is not supported yet (Dockerfile line 2)")
+        );
+    }
+    assert_eq!(
+        refusal("# syntax=example.com/other:1\nFOO", &options()),
+        "the syntax `example.com/other:1` is not supported yet (Dockerfile line 1)"
+    );
+    assert_eq!(
+        refusal("FROM conf/onbuild\n", &options()),
+        "running the ONBUILD triggers of `conf/onbuild` (the first is `RUN touch /onbuild.txt`) is not supported yet (Dockerfile line 1)"
+    );
+}
+
+#[test]
+fn stages_that_do_not_fit_are_named() {
+    for (text, message) in [
+        ("RUN true\n", "no build stage in current context"),
+        ("ARG a\n", "dockerfile contains no stages to build"),
+        ("ARG X\nFROM $X\n", "base name ($X) should not be blank"),
+        (
+            "FROM --platform=$TRAGETPLATFORM busybox\n",
+            "empty platform value from expression $TRAGETPLATFORM (did you mean TARGETPLATFORM?)",
+        ),
+        (
+            "FROM scratch AS first\nCOPY --from=later /a /b\nFROM scratch AS later\nFROM first\n",
+            "cannot copy from stage \"later\", it needs to be defined before current stage \"first\"",
+        ),
+        (
+            "FROM scratch\nARG S=x\nCOPY --from=$S a b\n",
+            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
+        ),
+        ("FROM scratch\nCOPY --from=7 a b\n", "invalid stage index 7"),
+    ] {
+        assert_eq!(refusal(text, &options()), message);
+    }
+    let mut wanted = options();
+    wanted.target = Some("bulid".to_owned());
+    assert_eq!(
+        refusal("FROM scratch AS build\n", &wanted),
+        "target stage \"bulid\" could not be found (did you mean build?)"
+    );
+    wanted.target = Some("0".to_owned());
+    assert_eq!(
+        refusal("FROM scratch AS build\n", &wanted),
+        "target stage \"0\" could not be found"
+    );
+}
+
+#[test]
+fn a_circle_of_stages_shows_all_its_lines() {
+    let found = diagnostic("FROM scratch AS a\nCOPY --from=b /x /\nFROM scratch AS b\nCOPY --from=a /x /\n");
+    assert_eq!(found.message, "circular dependency detected on stage: a");
+    assert_eq!(found.lines, [SourceLines(2..3), SourceLines(4..5)]);
+    let long: String = (0..20_000)
+        .map(|i| format!("FROM scratch AS s{i}\nCOPY --from=s{} a b\n", (i + 1) % 20_000))
+        .collect();
+    assert_eq!(diagnostic(&long).lines.len(), 20_000);
+}
+
+#[test]
+fn an_image_that_is_missing_is_named_with_its_line() {
+    let error = plan_with("FROM scratch AS build\nFROM biuld\n", &options()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot look up image `biuld`");
+    assert_eq!(error.lines(), [SourceLines(2..3)]);
+    assert_eq!(error.hint(), Some("did you mean build?"));
+    assert!(
+        refusal("FROM Upper\n", &options())
+            .starts_with("failed to parse stage name \"Upper\": invalid reference format")
+    );
+}
