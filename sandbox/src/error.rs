@@ -23,6 +23,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// We are root, but one that may do too little.
+    #[error(
+        "this root lacks the capabilities to map user ids; start the container with `--cap-add=SETUID --cap-add=SETGID --cap-add=SETFCAP`, or as another user than root"
+    )]
+    PowerlessRoot {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The administrator has lent this user no ids.
     #[error("user `{user}` has no range of ids in {file}; as root run `usermod {option} {first}-{last} {user}`")]
     NoSubordinateIds {

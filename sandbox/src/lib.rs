@@ -15,11 +15,11 @@
 
 mod cancel;
 mod capabilities;
-mod cgroup;
 mod error;
 mod executor;
 mod init;
 mod limits;
+mod memory;
 mod namespaces;
 mod network;
 #[cfg(feature = "testing")]

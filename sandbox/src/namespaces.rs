@@ -9,8 +9,8 @@ use std::process::{Child, Command};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cancel::Listener;
-use crate::cgroup::Watch;
 use crate::limits::KnownLimit;
+use crate::memory::Watch;
 use crate::stubs::{self, Stubs};
 use crate::terminal::{RawMode, Size};
 use crate::wire::{Inbox, Plan, Report, send};
@@ -34,7 +34,7 @@ pub struct Namespaces;
 
 impl Executor for Namespaces {
     fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
-        let mut plan = plan(spec)?;
+        let plan = plan(spec)?;
         let bell = cancel.listen().map_err(supervising("listen for the wish to stop"))?;
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -48,7 +48,6 @@ impl Executor for Namespaces {
             source,
         })?;
         let memory = Watch::begin();
-        plan.members = memory.members();
         let exit = Supervised::start(&plan).and_then(|supervised| supervised.accompany(output, &bell));
         stubs.remove();
         exit.map(|exit| memory.judge(exit))
@@ -90,7 +89,6 @@ fn plan(spec: &Spec) -> Result<Plan, Error> {
         resolver: network::resolver(&resolver, spec.network),
         spec,
         identity,
-        members: None,
     })
 }
 

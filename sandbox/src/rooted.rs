@@ -41,9 +41,7 @@ pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
             }
             continue;
         }
-        let here = directories
-            .last()
-            .unwrap_or_else(|| unreachable!("the root is never popped"));
+        let here = directories.last().expect("the root is never popped");
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let next = match rustix::fs::openat(here, &name, flags, Mode::empty()) {
             Ok(next) => next,
@@ -70,9 +68,7 @@ pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
             _ => return Err(Errno::NOTDIR.into()),
         }
     }
-    let here = directories
-        .pop()
-        .unwrap_or_else(|| unreachable!("the root is never popped"));
+    let here = directories.pop().expect("the root is never popped");
     Ok(Found::Here(here))
 }
 
@@ -122,9 +118,7 @@ pub(crate) fn find_or_make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io:
         Found::Missing { parent, names } => (parent, names),
     };
     let times = times(&parent)?;
-    let last = names
-        .pop()
-        .unwrap_or_else(|| unreachable!("at least one name is missing"));
+    let last = names.pop().expect("at least one name is missing");
     let mut here = parent.try_clone()?;
     for name in names {
         here = make_directory(&here, &name)?;

@@ -101,7 +101,10 @@ fn enter_user_namespace() -> Result<Isolation, Error> {
     let uids = match mapper.map() {
         Ok(()) => maps.uids.iter().map(|extent| extent.count).fold(0, u32::saturating_add),
         // A root without its powers may still be alone in its namespace.
-        Err(_) if uid == 0 && map_one(uid, gid).is_ok() => 1,
+        Err(_) if uid == 0 => {
+            map_one(uid, gid).map_err(|source| Error::PowerlessRoot { source })?;
+            1
+        }
         Err(error) => return Err(error),
     };
     let (root, group) = (Uid::ROOT, Gid::ROOT);

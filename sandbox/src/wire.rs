@@ -27,8 +27,6 @@ pub(crate) struct Plan {
     pub(crate) hosts: String,
     /// The text of `/etc/resolv.conf`.
     pub(crate) resolver: String,
-    /// The file of its control group that the step has to enter itself into.
-    pub(crate) members: Option<PathBuf>,
 }
 
 /// What comes back.

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -34,17 +33,11 @@ pub(super) fn become_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) 
     let (root, terminal) = Root::build(plan)?;
     root.enter().during("enter the root", "")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).during("set the host name", "")?;
-    for limit in &spec.limits {
-        // Checked by the caller already.
-        if let Ok(known) = KnownLimit::parse(limit) {
-            known
-                .apply()
-                .during(&format!("set the resource limit `{}`", limit.resource), "")?;
-        }
-    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     enter_working_directory(&spec.working_directory, &plan.identity)?;
     connect(spec.stdio, terminal, control, &plan.identity)?;
+    // Late, because we have to live under them ourselves.
+    set_limits(spec)?;
     privileges::drop_to(&plan.identity)?;
     stay_bound(watched)?;
     execute(spec)
@@ -52,10 +45,6 @@ pub(super) fn become_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) 
 
 /// Leaves the namespaces of the caller.
 fn separate(plan: &Plan) -> Result<(), Failure> {
-    if let Some(members) = &plan.members {
-        // Only the reason of a kill would not be known.
-        let _ = fs::write(members, "0");
-    }
     let mut namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     if plan.spec.network == Network::None {
         namespaces |= UnshareFlags::NEWNET;
@@ -68,6 +57,18 @@ fn separate(plan: &Plan) -> Result<(), Failure> {
     }
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .during("keep mounts to ourselves at", "/")
+}
+
+fn set_limits(spec: &Spec) -> Result<(), Failure> {
+    for limit in &spec.limits {
+        // Checked by the caller already.
+        if let Ok(known) = KnownLimit::parse(limit) {
+            known
+                .apply()
+                .during(&format!("set the resource limit `{}`", limit.resource), "")?;
+        }
+    }
+    Ok(())
 }
 
 /// Goes to the working directory; what of it is missing is made and given to the user.

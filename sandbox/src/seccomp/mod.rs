@@ -32,7 +32,10 @@ enum Rule {
 ///
 /// Needs `CAP_SYS_ADMIN` in the user namespace, because setuid programs stay allowed.
 pub(crate) fn install() -> io::Result<()> {
-    let program: Vec<libc::sock_filter> = compile::program(compile::NATIVE)
+    let machine = std::env::consts::ARCH;
+    let family = compile::family(machine)
+        .ok_or_else(|| io::Error::other(format!("the system calls of `{machine}` are not known")))?;
+    let program: Vec<libc::sock_filter> = compile::program(family)
         .into_iter()
         .map(|Instruction { code, jt, jf, k }| libc::sock_filter { code, jt, jf, k })
         .collect();

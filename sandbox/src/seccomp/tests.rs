@@ -1,6 +1,6 @@
 //! The program is run by a small interpreter of BPF, call by call.
 
-use super::compile::{FAMILIES, Instruction, program};
+use super::compile::{Instruction, family, program};
 
 const X86_64: u32 = 0xc000_003e;
 const I386: u32 = 0x4000_0003;
@@ -39,6 +39,10 @@ fn judge(program: &[Instruction], architecture: u32, number: u32, argument: u64)
         };
         at += usize::from(if holds { jt } else { jf });
     }
+}
+
+fn families() -> [Vec<Instruction>; 2] {
+    ["x86_64", "aarch64"].map(|machine| program(family(machine).unwrap()))
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn calls_are_judged_as_docker_does() {
         ("arm mount", ARM, 21, 0, EPERM),
         ("arm, of the future", ARM, 5000, 0, ENOSYS),
     ];
-    let [x86, arm] = FAMILIES.map(program);
+    let [x86, arm] = families();
     for (name, architecture, number, argument, expected) in cases {
         let family = if matches!(architecture, X86_64 | I386) {
             &x86
@@ -97,7 +101,7 @@ fn calls_are_judged_as_docker_does() {
 fn every_listed_call_has_its_rule_on_every_architecture() {
     use super::Rule;
     use super::calls::{CALLS, Column};
-    let [x86, arm] = FAMILIES.map(program);
+    let [x86, arm] = families();
     let columns = [
         (&x86, X86_64, Column::X86_64, 0),
         (&x86, X86_64, Column::X32, 0x4000_0000),
@@ -121,7 +125,7 @@ fn every_listed_call_has_its_rule_on_every_architecture() {
 
 #[test]
 fn foreign_architectures_are_refused_and_programs_are_small() {
-    for family in FAMILIES.map(program) {
+    for family in families() {
         assert_eq!(judge(&family, 0x8000_0016, 1, 0), EPERM);
         assert!(family.len() < 4096, "{}", family.len());
     }
