@@ -35,7 +35,7 @@ impl<'a> Lines<'a> {
 }
 
 /// A line of an instruction.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// Nothing follows.
     Last(&'a str),

@@ -105,7 +105,8 @@ fn directives_stand_at_the_top_only() {
 fn heredocs_belong_to_their_instruction() {
     let text = "RUN cat <<A <<-'B' 3<<\"C\" <<<x\n$a\nA\n\tb\n\tB\nc\r\nC\nCOPY <<D [\"/d\"]\nD\nONBUILD COPY <<E /e\ne\nE\nRUN echo '<<F'\n";
     let dockerfile = parse(text.as_bytes()).unwrap();
-    let documents: Vec<Vec<(&str, u32, bool, bool, &str)>> = dockerfile
+    type Document<'a> = (&'a str, u32, bool, bool, &'a str);
+    let documents: Vec<Vec<Document<'_>>> = dockerfile
         .instructions
         .iter()
         .map(|instruction| {

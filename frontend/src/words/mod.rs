@@ -41,8 +41,6 @@ pub(crate) enum Quotes {
     Removed,
     /// They group and stay.
     Kept,
-    /// They are letters like any other.
-    Ordinary,
 }
 
 /// What becomes of escape characters.

@@ -92,7 +92,6 @@ impl Scan<'_> {
                 self.next();
                 return Ok((text, words.finish()));
             }
-            let quotes = self.expander.quotes != Quotes::Ordinary;
             match letter {
                 '$' => {
                     let value = self.dollar()?;
@@ -103,7 +102,7 @@ impl Scan<'_> {
                     words.raw(letter);
                     text.push(letter);
                 }),
-                '\'' | '"' if quotes => {
+                '\'' | '"' => {
                     let quoted = if letter == '"' {
                         self.double_quoted()?
                     } else {
