@@ -18,6 +18,7 @@ mod capabilities;
 mod error;
 mod executor;
 mod init;
+mod itself;
 mod limits;
 mod memory;
 mod namespaces;

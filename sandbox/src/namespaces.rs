@@ -14,7 +14,7 @@ use crate::memory::Watch;
 use crate::stubs::{self, Stubs};
 use crate::terminal::{RawMode, Size};
 use crate::wire::{Inbox, Plan, Report, send};
-use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, init, network, users};
+use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, init, itself, network, users};
 
 /// How long a cancelled supervisor has to kill its step before it is killed itself.
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -127,7 +127,8 @@ impl Supervised {
     fn start(plan: &Plan) -> Result<Supervised, Error> {
         let starting = supervising("start the supervisor");
         let (ours, theirs) = UnixStream::pair().map_err(&starting)?;
-        let mut command = Command::new("/proc/self/exe");
+        let program = itself::open().map_err(&starting)?;
+        let mut command = Command::new(itself::path(&program));
         command.arg0(init::NAME).env_clear().stdin(OwnedFd::from(theirs));
         match plan.spec.stdio {
             Stdio::Captured => command

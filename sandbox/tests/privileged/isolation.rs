@@ -1,6 +1,9 @@
 //! What a process can see and do.
 
-use sandbox::{Exit, Network};
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+
+use sandbox::{Cancel, Executor, Exit, Namespaces, Network, Stream};
 
 use crate::Test;
 use crate::world::{Root, run, says};
@@ -21,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
         "without_network_there_is_only_loopback",
         without_network_there_is_only_loopback,
     ),
+    ("our_program_cannot_be_written_to", our_program_cannot_be_written_to),
     ("nothing_of_ours_is_inherited", nothing_of_ours_is_inherited),
 ];
 
@@ -148,4 +152,28 @@ fn nothing_of_ours_is_inherited() {
         "012"
     );
     assert_eq!(root.says("env | sort | cut -d= -f1"), "HOME\nPATH\nPWD\nSHLVL");
+}
+
+fn our_program_cannot_be_written_to() {
+    let root = Root::new();
+    let mut found = Vec::new();
+    let mut output = |_: Stream, _: &[u8]| {
+        let ours = format!("PPid:\t{}\n", std::process::id());
+        for process in fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()) {
+            if fs::read_to_string(process.join("status")).is_ok_and(|status| status.contains(&ours)) {
+                let path = fs::OpenOptions::new()
+                    .read(true)
+                    .custom_flags(nix::libc::O_PATH)
+                    .open(process.join("exe"));
+                found.push(path.unwrap());
+            }
+        }
+    };
+    Namespaces
+        .run(&root.script("echo ready"), &mut output, &Cancel::new())
+        .unwrap();
+    assert_eq!(found.len(), 1);
+    // Trying to write would tell nothing: a file cannot be written to while it runs, and we run.
+    let flags = rustix::fs::fstatvfs(&found[0]).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
 }
