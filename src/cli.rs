@@ -37,6 +37,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(
     name = "rbuild",
+    bin_name = "rbuild",
     version,
     after_help = EXAMPLE,
     override_usage = "rbuild [FLAGS] CONTEXT\n       rbuild COMMAND …",
@@ -45,8 +46,8 @@ Exit codes:
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
-    /// Where images and the cache are kept
-    #[arg(long, global = true, value_name = "DIR", env = "RBUILD_ROOT")]
+    /// Where images and the cache are kept [env: RBUILD_ROOT]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
     /// What to do.

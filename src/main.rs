@@ -1,2 +1,44 @@
-//! rbuild
-fn main() {}
+//! The `rbuild` command: arguments in, words out, and the wiring between the crates.
+//!
+//! Everything the program takes from the world around it, it takes here, first: arguments, environment, terminals. Then
+//! it enters its namespaces, while it still has one thread, and only then the work begins.
+
+mod build;
+mod cli;
+mod commands;
+mod deliver;
+mod environment;
+mod error;
+mod images;
+mod interrupt;
+mod request;
+mod ui;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use environment::Environment;
+use error::CommandError;
+
+fn main() -> ExitCode {
+    sandbox::init_if_asked();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        // Help and version are answers, all else are complaints; clap knows which, and where each goes.
+        Err(words) => {
+            let _ = words.print();
+            return ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(2));
+        }
+    };
+    let environment = Environment::read();
+    let environment =
+        environment.map_err(|error| CommandError::failed("cannot read the working directory").because(&error));
+    match environment.and_then(|environment| commands::run(cli, environment)) {
+        Ok(code) => code,
+        Err(error) => {
+            // With stderr gone there is nobody to tell; the exit code still does.
+            let _ = writeln!(io::stderr(), "{error}");
+            error.code()
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::ui::Mode;
 
 /// What was typed after `rbuild build`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, override_usage = "rbuild [build] [FLAGS] CONTEXT")]
 pub(crate) struct BuildArgs {
     /// The folder that COPY and ADD read from
     #[arg(value_name = "CONTEXT")]
@@ -76,8 +76,14 @@ pub(crate) struct InputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "RUN")]
 pub(crate) struct RunStepArgs {
-    /// Network of RUN steps that do not choose one
-    #[arg(long, value_name = "MODE", default_value = "default")]
+    /// Network of RUN steps that do not choose one: default, none, host
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "default",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub(crate) network: Network,
 
     /// Allow the Dockerfile something: network.host
@@ -146,7 +152,7 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
-    /// How many steps may run at the same time [default: number of processors]
+    /// How many steps may run at the same time [default: all that can]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_parallelism: Option<u32>,
 

@@ -15,7 +15,10 @@ pub(crate) fn normalized(mut words: Vec<OsString>, grammar: &clap::Command) -> V
         }
         words.insert(first, OsString::from("build"));
     }
-    match grammar.get_subcommands().find(|command| words[first] == command.get_name()) {
+    match grammar
+        .get_subcommands()
+        .find(|command| words[first] == command.get_name())
+    {
         Some(build) if build.get_name() == "build" => {
             let rest = words.split_off(first + 1);
             words.extend(without_switch_values(rest, build));

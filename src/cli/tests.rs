@@ -29,7 +29,15 @@ fn the_grammar_is_sound() {
 
 #[test]
 fn a_line_without_a_command_builds() {
-    for line in [".", "-t a .", "build .", "--root /x -t a .", "--root=/x .", "./images", "-t images images"] {
+    for line in [
+        ".",
+        "-t a .",
+        "build .",
+        "--root /x -t a .",
+        "--root=/x .",
+        "./images",
+        "-t images images",
+    ] {
         build(line);
     }
     assert!(matches!(typed("images").command, Command::Images(_)));
@@ -76,7 +84,10 @@ fn flags_not_supported_are_refused_by_name() {
         ("--check .", "--check is not supported yet"),
         ("--cache-from=type=local,src=x .", "--cache-from is not supported yet"),
         ("-m 1g .", "--memory is not supported yet"),
-        ("--builder x .", "--builder is not supported: rbuild has no builder instances"),
+        (
+            "--builder x .",
+            "--builder is not supported: rbuild has no builder instances",
+        ),
     ] {
         assert_eq!(build(line).not_yet.complaint().as_deref(), Some(complaint), "{line}");
     }
@@ -87,7 +98,10 @@ fn flags_not_supported_are_refused_by_name() {
 
 #[test]
 fn attestations_may_be_switched_off() {
-    assert_eq!(build("--provenance=false --sbom=false .").output.sbom.as_deref(), Some("false"));
+    assert_eq!(
+        build("--provenance=false --sbom=false .").output.sbom.as_deref(),
+        Some("false")
+    );
     assert_eq!(build(". --provenance").output.provenance.as_deref(), Some("true"));
 }
 
@@ -129,7 +143,14 @@ fn limits_and_hosts_are_checked() {
     let limit = values::ulimit("nofile=1024:2048").unwrap();
     assert_eq!((limit.name.as_str(), limit.soft, limit.hard), ("nofile", 1024, 2048));
     assert_eq!(values::ulimit("core=-1").unwrap().hard, -1);
-    for text in ["nofile", "nofile=", "nofile=2:1", "files=1", "nofile=-2", "core=unlimited:1"] {
+    for text in [
+        "nofile",
+        "nofile=",
+        "nofile=2:1",
+        "files=1",
+        "nofile=-2",
+        "core=unlimited:1",
+    ] {
         assert!(values::ulimit(text).is_err(), "{text}");
     }
     for (text, name, address) in [

@@ -125,7 +125,11 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     }
     let number = |text: &str| match text {
         "unlimited" => Ok(-1),
-        text => text.parse::<i64>().ok().filter(|number| *number >= -1).ok_or_else(expected),
+        text => text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| *number >= -1)
+            .ok_or_else(expected),
     };
     let (soft, hard) = match limits.split_once(':') {
         Some((soft, hard)) => (number(soft)?, number(hard)?),
@@ -144,7 +148,10 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
 /// `host:ip`, `host=ip`; an IPv6 address may stand in brackets.
 pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, String> {
     let expected = || "expected HOST=address or HOST:address".to_owned();
-    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(expected)?;
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(expected)?;
     if name.is_empty() || name.contains(char::is_whitespace) {
         return Err(expected());
     }

@@ -160,9 +160,10 @@ impl<W: Write> Plain<W> {
     /// Who should have the word instead of the present speaker, if anyone.
     fn successor(&self, now: Duration) -> Option<StepId> {
         let waited = |since: Duration| now.saturating_sub(since);
-        let overdue = self.waiting.iter().find(|(_, waiting)| {
-            waited(waiting.since) > MAX_DELAY || waiting.lines.len() > MAX_WAITING
-        });
+        let overdue = self
+            .waiting
+            .iter()
+            .find(|(_, waiting)| waited(waiting.since) > MAX_DELAY || waiting.lines.len() > MAX_WAITING);
         if let Some((step, _)) = overdue {
             return Some(*step);
         }
@@ -303,7 +304,10 @@ mod tests {
             (10, &[finished(1, Outcome::Cached), started(2, "[2/3] RUN make")]),
             (423, &[line(2, "cc app.c")]),
             (1210, &[finished(2, Outcome::Done), started(3, "[3/3] RUN make")]),
-            (1500, &[line(3, "\x1b[31mno rule"), finished(3, Outcome::Failed(failure))]),
+            (
+                1500,
+                &[line(3, "\x1b[31mno rule"), finished(3, Outcome::Failed(failure))],
+            ),
         ]);
         assert_eq!(
             text,

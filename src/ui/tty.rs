@@ -1,6 +1,7 @@
 //! A moving picture of the build on a terminal.
 //!
 //! ```text
+//! building with rbuild …                                        the heading
 //!  => CACHED [1/3] FROM debian                        0.0s      finished steps scroll up
 //! [+] Building 3.2s (2/3)                                       a header over what runs now
 //!  => [2/3] RUN make                                  2.9s
@@ -30,8 +31,7 @@ pub(crate) struct Tty {
     bar: ProgressBar,
     palette: Palette,
     log_lines: usize,
-    heading: String,
-    /// Finished steps not written yet.
+    /// Finished steps, and first of all the heading, not written yet.
     finished: Vec<String>,
 }
 
@@ -68,8 +68,7 @@ impl Tty {
                 faint: style.dim(),
             },
             log_lines: screen.log_lines,
-            heading: heading.to_owned(),
-            finished: Vec::new(),
+            finished: (!heading.is_empty()).then(|| heading.to_owned()).into_iter().collect(),
         }
     }
 
@@ -118,9 +117,7 @@ impl Display for Tty {
 
     fn finish(&mut self, now: Duration, steps: &Steps) -> io::Result<()> {
         self.write_finished();
-        let line = format!("{} FINISHED {}", header(now, steps), self.heading);
-        let width = self.size().width;
-        self.bar.println(cut(line.trim_end(), width));
+        self.bar.println(format!("{} FINISHED", header(now, steps)));
         self.bar.finish_and_clear();
         self.term.flush()
     }
@@ -194,7 +191,11 @@ mod tests {
 
     fn two_running() -> Steps {
         let mut steps = Steps::default();
-        for (number, name) in [(1, "[1/3] FROM x"), (2, "[2/3] RUN make"), (3, "[other 2/2] RUN 測試測試測試測試測試")] {
+        for (number, name) in [
+            (1, "[1/3] FROM x"),
+            (2, "[2/3] RUN make"),
+            (3, "[other 2/2] RUN 測試測試測試測試測試"),
+        ] {
             let step = StepId(number);
             let name = name.to_owned();
             steps.apply(Duration::ZERO, &Event::Started { step, name });

@@ -1,0 +1,86 @@
+//! The world around the command, read once at the start: variables, terminals, the user, the working directory.
+//!
+//! Read before the process enters its namespaces, where everybody is root. Nothing else in the program looks at any of
+//! these, so that a request is a function of its arguments.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+/// What the command finds around it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    variables: HashMap<OsString, OsString>,
+    /// Absolute.
+    pub(crate) directory: PathBuf,
+    /// The effective user.
+    pub(crate) uid: u32,
+    /// Whether data would be shown to a person.
+    pub(crate) stdout_is_terminal: bool,
+    /// Whether words are shown to a person.
+    pub(crate) stderr_is_terminal: bool,
+    /// Whether a person can answer.
+    pub(crate) stdin_is_terminal: bool,
+}
+
+impl Environment {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the working directory does not exist any more.
+    pub(crate) fn read() -> io::Result<Environment> {
+        Ok(Environment {
+            variables: std::env::vars_os().collect(),
+            directory: std::env::current_dir()?,
+            uid: rustix::process::geteuid().as_raw(),
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: io::stderr().is_terminal(),
+            stdin_is_terminal: io::stdin().is_terminal(),
+        })
+    }
+
+    /// A variable that is set, not empty, and text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.path(name)?.to_str()
+    }
+
+    /// A variable that is set and not empty.
+    pub(crate) fn path(&self, name: &str) -> Option<&OsStr> {
+        let value = self.variables.get(OsStr::new(name))?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// A variable that is set and text; it may be empty.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.variables.get(OsStr::new(name))?.to_str()
+    }
+
+    /// Where docker's configuration is, whether or not it exists.
+    pub(crate) fn docker_config(&self) -> Option<PathBuf> {
+        let directory = match self.path("DOCKER_CONFIG") {
+            Some(directory) => self.absolute(Path::new(directory)),
+            None => Path::new(self.path("HOME")?).join(".docker"),
+        };
+        Some(directory.join("config.json"))
+    }
+
+    /// The same path, from the root.
+    pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// An environment of which only variables matter.
+    #[cfg(test)]
+    pub(crate) fn of(directory: &Path, variables: &[(&str, &str)]) -> Environment {
+        Environment {
+            variables: variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            directory: directory.to_owned(),
+            uid: 1000,
+            ..Environment::default()
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What is meant by what was typed: arguments and environment resolved into one request, everything checked that can be
+//! checked before work begins.
+//!
+//! Reads the Dockerfile and the ignore files, which are small; nothing else is opened. Whatever rbuild cannot do is
+//! refused here by name.
+
+mod contexts;
+mod dockerfile;
+mod outputs;
+mod proxies;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use export::OutputSpec;
+use frontend::{NoCache, Options};
+use graph::NetworkMode;
+use oci::{Platform, Reference};
+
+use crate::cli::values::{ExtraHost, Pair};
+use crate::cli::{self, BuildArgs, Network};
+use crate::commands::load::Loader;
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::ui::{Mode, Screen};
+
+pub(crate) use dockerfile::DockerfileText;
+
+/// Lines of a running process that a moving picture shows.
+const LOG_LINES: usize = 6;
+
+/// A build as the user wants it.
+#[derive(Debug)]
+pub(crate) struct BuildRequest {
+    /// The Dockerfile, read.
+    pub(crate) dockerfile: DockerfileText,
+    /// Folders by context name, absolute; `context` is the main one.
+    pub(crate) contexts: HashMap<String, PathBuf>,
+    /// What the frontend is asked.
+    pub(crate) options: Options,
+    /// The names of `-t`.
+    pub(crate) tags: Vec<Reference>,
+    /// Where the result goes, names filled in; never empty.
+    pub(crate) outputs: Vec<OutputSpec>,
+    /// Whether base images are looked up again.
+    pub(crate) pull: bool,
+    /// How many steps may run at the same time; `None` is as many as can.
+    pub(crate) parallelism: Option<NonZeroUsize>,
+    /// How progress is shown.
+    pub(crate) progress: Mode,
+    /// Whether the image's id is all that is printed.
+    pub(crate) quiet: bool,
+    /// Where the image's id is written.
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Where what is known of the result is written.
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Waits to load the image, once it is started for an output that asks for that.
+    pub(crate) loader: Option<Loader>,
+}
+
+impl BuildRequest {
+    /// Understands what was typed.
+    ///
+    /// # Errors
+    /// What cannot be followed, with its flag or file.
+    pub(crate) fn resolve(args: BuildArgs, environment: &Environment) -> Result<BuildRequest, CommandError> {
+        refuse_unsupported(&args)?;
+        let context = contexts::main_directory(&args.context, environment)?;
+        let dockerfile = dockerfile::read(args.input.file.as_deref(), &context, environment)?;
+        let mut folders = HashMap::from([("context".to_owned(), context.clone())]);
+        let mut options = options(&args, environment)?;
+        options.excludes = contexts::excludes(dockerfile.ignore_file.as_deref(), &context)?;
+        options.contexts = contexts::named(&args.input.build_context, environment, &mut folders)?;
+        let tags = outputs::tags(&args.output.tag)?;
+        let outputs = outputs::resolve(&args.output, &tags, environment)?;
+        if args.work.quiet && outputs.iter().any(OutputSpec::writes_stdout) {
+            let message = "--quiet prints the image's ID to standard output, which is taken by an output";
+            return Err(CommandError::usage(message));
+        }
+        let progress = match args.work.quiet {
+            true => Mode::Quiet,
+            false => cli::progress_mode(args.work.progress, environment.text("BUILDKIT_PROGRESS")),
+        };
+        Ok(BuildRequest {
+            loader: None,
+            dockerfile,
+            contexts: folders,
+            options,
+            tags,
+            outputs,
+            pull: args.input.pull,
+            parallelism: args
+                .work
+                .max_parallelism
+                .and_then(|number| NonZeroUsize::new(number as usize)),
+            progress,
+            quiet: args.work.quiet,
+            iidfile: args.output.iidfile.map(|path| environment.absolute(&path)),
+            metadata_file: args.output.metadata_file.map(|path| environment.absolute(&path)),
+        })
+    }
+
+    /// Whether an output is for the docker or podman of this machine.
+    pub(crate) fn needs_loader(&self) -> bool {
+        self.outputs.iter().any(outputs::is_load)
+    }
+}
+
+/// Where everything is kept: as asked, or the place for this kind of user.
+///
+/// # Errors
+/// When nothing says where this user's files are.
+pub(crate) fn store_root(asked: Option<&Path>, environment: &Environment) -> Result<PathBuf, CommandError> {
+    let named = environment.path("RBUILD_ROOT").map(Path::new);
+    if let Some(root) = asked.filter(|root| !root.as_os_str().is_empty()).or(named) {
+        return Ok(environment.absolute(root));
+    }
+    if environment.uid == 0 {
+        return Ok(PathBuf::from("/var/lib/rbuild"));
+    }
+    if let Some(data) = environment
+        .path("XDG_DATA_HOME")
+        .map(Path::new)
+        .filter(|path| path.is_absolute())
+    {
+        return Ok(data.join("rbuild"));
+    }
+    match environment.path("HOME") {
+        Some(home) => Ok(environment.absolute(Path::new(home)).join(".local/share/rbuild")),
+        None => Err(
+            CommandError::usage("HOME is not set, so there is no place for images and the cache")
+                .hint("name one with --root DIR"),
+        ),
+    }
+}
+
+/// How the terminal wants to be treated.
+pub(crate) fn screen(environment: &Environment) -> Screen {
+    let lines = environment
+        .text("BUILDKIT_TTY_LOG_LINES")
+        .and_then(|text| text.parse().ok());
+    Screen {
+        is_terminal: environment.stderr_is_terminal && environment.text("TERM") != Some("dumb"),
+        colours: environment.path("NO_COLOR").is_none(),
+        log_lines: lines.unwrap_or(LOG_LINES),
+    }
+}
+
+fn refuse_unsupported(args: &BuildArgs) -> Result<(), CommandError> {
+    if let Some(complaint) = args.not_yet.complaint() {
+        return Err(CommandError::usage(complaint));
+    }
+    for (flag, value) in [("provenance", &args.output.provenance), ("sbom", &args.output.sbom)] {
+        if let Some(value) = value
+            && cli::boolean(value) != Some(false)
+        {
+            return Err(CommandError::usage(format!("--{flag}={value} is not supported yet")));
+        }
+    }
+    for right in &args.run.allow {
+        match right.as_str() {
+            "network.host" => {}
+            "security.insecure" | "device" => {
+                return Err(CommandError::usage(format!("--allow {right} is not supported yet")));
+            }
+            _ => {
+                return Err(CommandError::usage(format!("invalid entitlement {right:?}")).hint("there is: network.host"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn options(args: &BuildArgs, environment: &Environment) -> Result<Options, CommandError> {
+    let mut build_args = build_args(&args.input.build_arg, environment);
+    proxies::fill_in(&mut build_args, environment)?;
+    let network = match args.run.network {
+        Network::Default => None,
+        Network::None => Some(NetworkMode::None),
+        Network::Host => Some(NetworkMode::Host),
+    };
+    let no_cache = match (args.work.no_cache, args.work.no_cache_filter.is_empty()) {
+        (true, _) => NoCache::All,
+        (false, true) => NoCache::No,
+        (false, false) => NoCache::Stages(args.work.no_cache_filter.clone()),
+    };
+    let labels = args.input.label.iter().cloned();
+    let pair_of = |host: &ExtraHost| (host.name.clone(), host.address.clone());
+    Ok(Options {
+        target: args.input.target.clone().filter(|target| !target.is_empty()),
+        epoch: epoch(&build_args)?,
+        labels: labels.map(|pair| (pair.key, pair.value.unwrap_or_default())).collect(),
+        platform: platform(&args.input.platform, environment)?,
+        no_cache,
+        network,
+        allow_network_host: network == Some(NetworkMode::Host)
+            || args.run.allow.iter().any(|right| right == "network.host"),
+        extra_hosts: args.run.add_host.iter().map(pair_of).collect(),
+        shm_size: args.run.shm_size.filter(|size| *size > 0),
+        ulimits: args.run.ulimit.clone(),
+        build_args,
+        ..Options::new(Platform::host())
+    })
+}
+
+/// Values for ARG: as typed, or from the environment; a name that has no value there is left out. The environment's
+/// `SOURCE_DATE_EPOCH` counts as typed.
+fn build_args(typed: &[Pair], environment: &Environment) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    if let Some(epoch) = environment.text("SOURCE_DATE_EPOCH") {
+        values.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_owned());
+    }
+    for pair in typed {
+        let value = pair.value.as_deref().or_else(|| environment.value(&pair.key));
+        if let Some(value) = value {
+            values.insert(pair.key.clone(), value.to_owned());
+        }
+    }
+    values
+}
+
+fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, CommandError> {
+    match build_args.get("SOURCE_DATE_EPOCH").map(String::as_str) {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            CommandError::usage(format!(
+                "invalid SOURCE_DATE_EPOCH: {text}: expected seconds since 1970"
+            ))
+        }),
+    }
+}
+
+fn platform(typed: &[String], environment: &Environment) -> Result<Option<Platform>, CommandError> {
+    let named: Vec<&str> = match typed {
+        [] => environment.text("DOCKER_DEFAULT_PLATFORM").into_iter().collect(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    match named[..] {
+        [] => Ok(None),
+        [one] => match one.parse() {
+            Ok(platform) => Ok(Some(platform)),
+            Err(error) => Err(CommandError::usage("failed to parse platform").because(&error)),
+        },
+        _ => Err(
+            CommandError::usage("building for several platforms at once is not supported yet")
+                .hint("build once for each --platform"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

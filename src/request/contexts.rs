@@ -1,0 +1,125 @@
+//! Contexts: the folders and images lent to a build, and what their ignore files leave out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use frontend::NamedContext;
+use oci::ImageName;
+
+use crate::environment::Environment;
+use crate::error::CommandError;
+
+/// The folder that the positional argument names.
+pub(crate) fn main_directory(typed: &OsStr, environment: &Environment) -> Result<PathBuf, CommandError> {
+    let shown = typed.to_string_lossy();
+    if shown == "-" {
+        return Err(
+            CommandError::usage("a context from standard input is not supported yet")
+                .hint("unpack it and give the folder; a Dockerfile alone is read by `-f -`"),
+        );
+    }
+    if let Some(kind) = remote(&shown) {
+        return Err(
+            CommandError::usage(format!("a context from {kind} is not supported yet: {shown}"))
+                .hint("fetch it and give the folder"),
+        );
+    }
+    directory(Path::new(typed), environment)
+}
+
+/// The contexts of `--build-context`; folders are also noted in `folders`, under their names.
+pub(crate) fn named(
+    typed: &[(String, String)],
+    environment: &Environment,
+    folders: &mut HashMap<String, PathBuf>,
+) -> Result<BTreeMap<String, NamedContext>, CommandError> {
+    let mut contexts = BTreeMap::new();
+    for (name, source) in typed {
+        let refuse = |why: &str| CommandError::usage(format!("--build-context {name}={source}: {why}"));
+        let plain_name = name.split("::").next().unwrap_or_default();
+        if plain_name.eq_ignore_ascii_case("context") || plain_name.eq_ignore_ascii_case("scratch") {
+            return Err(refuse("the name is taken"));
+        }
+        if let Some(kind) = remote(source) {
+            return Err(refuse(&format!("a context from {kind} is not supported yet")));
+        }
+        let context = if let Some(image) = source.strip_prefix("docker-image://") {
+            from_image(image).map_err(|error| refuse("invalid image").because(&error))?
+        } else if source.starts_with("oci-layout://") {
+            let layout = from_layout(source, environment);
+            layout.map_err(|error| refuse("invalid layout").because(&error))?
+        } else if source.starts_with("target:") || source.starts_with("input:") {
+            return Err(refuse(
+                "only bake has other targets as contexts, and bake is not supported yet",
+            ));
+        } else {
+            let path = directory(Path::new(source), environment)?;
+            let excludes = excludes(None, &path)?;
+            folders.insert(name.clone(), path);
+            NamedContext::Local {
+                context: name.clone(),
+                excludes,
+            }
+        };
+        contexts.insert(name.clone(), context);
+    }
+    Ok(contexts)
+}
+
+/// The patterns of the ignore file of the Dockerfile's own, or else the one in the context.
+pub(crate) fn excludes(own: Option<&Path>, context: &Path) -> Result<Vec<String>, CommandError> {
+    let path = own.map_or_else(|| context.join(".dockerignore"), Path::to_owned);
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        CommandError::usage(format!("failed to build: failed to read {}", path.display())).because(error)
+    };
+    match std::fs::read(&path) {
+        Ok(bytes) => frontend::ignore::parse(&bytes).map_err(|error| failed(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn directory(path: &Path, environment: &Environment) -> Result<PathBuf, CommandError> {
+    let refuse = |why: String| CommandError::usage(format!("failed to build: unable to prepare context: {why}"));
+    let absolute = environment.absolute(path);
+    match absolute.canonicalize() {
+        Ok(found) if found.is_dir() => Ok(found),
+        Ok(_) => Err(refuse(format!("context must be a directory: {}", path.display()))
+            .hint("the context is the folder; name the Dockerfile with -f")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(refuse(format!("path {:?} not found", path.display().to_string())))
+        }
+        Err(error) => Err(refuse(path.display().to_string()).because(&error)),
+    }
+}
+
+fn from_image(name: &str) -> Result<NamedContext, oci::Error> {
+    if name == "scratch" {
+        return Ok(NamedContext::Scratch);
+    }
+    Ok(NamedContext::Image(ImageName::Registry(name.parse()?)))
+}
+
+fn from_layout(location: &str, environment: &Environment) -> Result<NamedContext, oci::Error> {
+    let (path, tag, digest) = oci::layout::parse_location(location)?;
+    Ok(NamedContext::Image(ImageName::Layout {
+        path: environment.absolute(&path),
+        tag,
+        digest,
+    }))
+}
+
+/// What kind of place elsewhere a context names, if it does.
+fn remote(source: &str) -> Option<&'static str> {
+    let is_git = |scheme: &str| source.starts_with(scheme);
+    if ["git://", "ssh://", "git@", "github.com/"].into_iter().any(is_git) {
+        return Some("git");
+    }
+    let rest = source
+        .strip_prefix("https://")
+        .or_else(|| source.strip_prefix("http://"))?;
+    let path = rest.split(['#', '?']).next().unwrap_or_default();
+    Some(if path.ends_with(".git") { "git" } else { "a URL" })
+}

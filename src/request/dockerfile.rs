@@ -1,0 +1,123 @@
+//! Finding and reading the Dockerfile, and the ignore file that belongs to it.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::environment::Environment;
+use crate::error::CommandError;
+
+/// A Dockerfile, read.
+#[derive(Debug)]
+pub(crate) struct DockerfileText {
+    /// As excerpts name it.
+    pub(crate) name: String,
+    /// What is in it.
+    pub(crate) text: Vec<u8>,
+    /// The ignore file beside it that takes the place of the context's, if there is one.
+    pub(crate) ignore_file: Option<PathBuf>,
+}
+
+/// Reads the Dockerfile that `asked` names, by default that of the `context`.
+pub(crate) fn read(
+    asked: Option<&Path>,
+    context: &Path,
+    environment: &Environment,
+) -> Result<DockerfileText, CommandError> {
+    match asked {
+        Some(path) if path == Path::new("-") => from_stdin(environment),
+        Some(path) if is_url(path) => {
+            let message = format!("a Dockerfile from a URL is not supported yet: {}", path.display());
+            Err(CommandError::usage(message).hint("download it and give its path with -f"))
+        }
+        Some(path) => from_file(&environment.absolute(path), path.display().to_string()),
+        None => from_context(context),
+    }
+}
+
+fn from_stdin(environment: &Environment) -> Result<DockerfileText, CommandError> {
+    if environment.stdin_is_terminal {
+        return Err(CommandError::usage(
+            "-f - reads the Dockerfile from standard input, which is a terminal",
+        ));
+    }
+    let mut text = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut text);
+    read.map_err(|error| CommandError::failed("failed to read dockerfile from standard input").because(&error))?;
+    Ok(DockerfileText {
+        name: "Dockerfile".to_owned(),
+        text,
+        ignore_file: None,
+    })
+}
+
+/// `Dockerfile`, or `dockerfile` where only that is there.
+fn from_context(context: &Path) -> Result<DockerfileText, CommandError> {
+    let lower = context.join("dockerfile");
+    let path = context.join("Dockerfile");
+    if !path.exists() && lower.exists() {
+        return from_file(&lower, "dockerfile".to_owned());
+    }
+    from_file(&path, "Dockerfile".to_owned())
+}
+
+fn from_file(path: &Path, name: String) -> Result<DockerfileText, CommandError> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(DockerfileText {
+            name,
+            text,
+            ignore_file: own_ignore_file(path),
+        }),
+        Err(error) => {
+            let failure = CommandError::usage(format!(
+                "failed to build: failed to read dockerfile: open {name}: {}",
+                cause(&error)
+            ));
+            Err(match nearby(path) {
+                Some(other) => failure.hint(format!("there is {}: give its path with -f", other.display())),
+                None => {
+                    failure.hint("give the path of the Dockerfile with -f; it is relative to the current directory")
+                }
+            })
+        }
+    }
+}
+
+/// In the words of Go, which people search for.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn own_ignore_file(dockerfile: &Path) -> Option<PathBuf> {
+    let mut path = OsString::from(dockerfile);
+    path.push(".dockerignore");
+    let path = PathBuf::from(path);
+    path.is_file().then_some(path)
+}
+
+/// A file beside the missing one that may have been meant.
+fn nearby(missing: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(missing.parent()?).ok()?;
+    let mut names: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    names.retain(|path| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_ascii_lowercase();
+        let is_like_one = name.contains("dockerfile") || name.contains("containerfile");
+        is_like_one && !name.ends_with(".dockerignore") && path.is_file()
+    });
+    names.sort();
+    names.into_iter().next()
+}
+
+fn is_url(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    text.starts_with(b"http://") || text.starts_with(b"https://")
+}
