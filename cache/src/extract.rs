@@ -16,6 +16,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -53,7 +54,7 @@ fn step(what: &'static str) -> impl FnOnce(Errno) -> Refused {
 pub(crate) struct Extraction {
     root: OwnedFd,
     /// The parent of the last entry, as entries come directory by directory.
-    parent: Option<(Vec<u8>, OwnedFd)>,
+    parent: Option<(Vec<u8>, Arc<OwnedFd>)>,
     /// Times of directories, set when nothing is written into them any more.
     times: Vec<(Vec<u8>, (i64, i64))>,
     /// Directories that were made because something is in them.
@@ -282,20 +283,18 @@ impl Extraction {
     }
 
     /// Opens the directory `path` of this layer, making what is missing of it.
-    fn open_parent(&mut self, path: &[u8]) -> Result<OwnedFd, Refused> {
+    fn open_parent(&mut self, path: &[u8]) -> Result<Arc<OwnedFd>, Refused> {
         if let Some((open, directory)) = &self.parent
             && open == path
         {
-            return directory
-                .try_clone()
-                .map_err(|error| Refused::Entry(format!("cannot open its directory: {error}")));
+            return Ok(Arc::clone(directory));
         }
         let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,
             outcome => outcome.map_err(step("open its directory"))?,
         };
-        let kept = directory.try_clone();
-        self.parent = kept.ok().map(|kept| (path.to_vec(), kept));
+        let directory = Arc::new(directory);
+        self.parent = Some((path.to_vec(), Arc::clone(&directory)));
         Ok(directory)
     }
 

@@ -103,7 +103,7 @@ pub struct Layer {
 
 impl Store {
     /// The changes of `snapshot` as a blob. A layer of a base image is given as it came; with `force` it too is made
-    /// anew in this compression. Whoever asks while another makes the same layer waits for that.
+    /// anew, unless it came in this kind of compression. Whoever asks while another makes the same layer waits.
     ///
     /// # Errors
     /// If the snapshot cannot be read or the blob not be written.

@@ -62,7 +62,9 @@ pub(crate) struct TarReader<R> {
     source: R,
     parser: Parser,
     buffer: Vec<u8>,
+    /// What has been read and not yet used is between the two.
     start: usize,
+    end: usize,
     /// Content of the current entry that is still to come, and the padding behind it.
     content: u64,
     padding: u64,
@@ -80,8 +82,9 @@ impl<R: Read> TarReader<R> {
         TarReader {
             source,
             parser,
-            buffer: Vec::with_capacity(BUFFER),
+            buffer: vec![0; BUFFER],
             start: 0,
+            end: 0,
             content: 0,
             padding: 0,
         }
@@ -96,7 +99,7 @@ impl<R: Read> TarReader<R> {
             if !self.fill(needed)? {
                 return self.end_of_stream();
             }
-            let event = self.parser.parse(&self.buffer[self.start..]);
+            let event = self.parser.parse(&self.buffer[self.start..self.end]);
             let (consumed, outcome) = match event.map_err(|error| TarError::Malformed(error.to_string()))? {
                 ParseEvent::NeedData { min_bytes } => {
                     needed = min_bytes;
@@ -139,10 +142,10 @@ impl<R: Read> TarReader<R> {
     /// Hands the content of the current entry to `take`, piece by piece.
     pub(crate) fn content(&mut self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), TarError> {
         while self.content > 0 {
-            if self.start == self.buffer.len() && !self.fill(1)? {
+            if self.start == self.end && !self.fill(1)? {
                 return Err(TarError::Malformed("the archive ends within a file".to_owned()));
             }
-            let there = &self.buffer[self.start..];
+            let there = &self.buffer[self.start..self.end];
             let piece = &there[..there.len().min(usize::try_from(self.content).unwrap_or(usize::MAX))];
             take(piece)?;
             self.start += piece.len();
@@ -171,22 +174,17 @@ impl<R: Read> TarReader<R> {
     /// Makes at least `needed` bytes (or any, for 0) available; `false` at the end of the stream.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         let needed = needed.max(1);
-        while self.buffer.len() - self.start < needed {
-            if self.start > 0 {
-                self.buffer.drain(..self.start);
-                self.start = 0;
+        while self.end - self.start < needed {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.buffer.len() < needed {
+                self.buffer.resize(needed, 0);
             }
-            let filled = self.buffer.len();
-            self.buffer.resize(BUFFER.max(needed), 0);
-            let read = loop {
-                match self.source.read(&mut self.buffer[filled..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    outcome => break outcome,
-                }
-            };
-            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                return Ok(false);
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(0) => return Ok(false),
+                Ok(read) => self.end += read,
             }
         }
         Ok(true)
@@ -194,7 +192,7 @@ impl<R: Read> TarReader<R> {
 
     /// The stream ended where a header was expected: fine if nothing but zeros is left.
     fn end_of_stream(&self) -> Result<Option<Entry>, TarError> {
-        if self.buffer[self.start..].iter().all(|byte| *byte == 0) {
+        if self.buffer[self.start..self.end].iter().all(|byte| *byte == 0) {
             Ok(None)
         } else {
             Err(TarError::Malformed("the archive ends within a header".to_owned()))

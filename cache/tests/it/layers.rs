@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use cache::Compression;
 use oci::{Descriptor, DiffId, Digest, media_type};
 
-use crate::{Archive, can_mount, listing, new_store, read, step};
+use crate::{Archive, can_mount, can_own, listing, new_store, read, step};
 
 #[test]
 fn a_layer_tells_exactly_what_changed() {
@@ -113,6 +113,9 @@ fn the_same_changes_give_the_same_layer_in_every_compression() {
 
 #[test]
 fn the_layer_of_a_base_image_stays_the_blob_it_came_in() {
+    if !can_own() {
+        return;
+    }
     let (_root, store) = new_store();
     let plain = Archive::new().file("a", "1").bytes();
     let diff_id = DiffId(Digest::of(&plain));

@@ -30,6 +30,15 @@ fn can_mount(store: &Store) -> bool {
     mounted
 }
 
+/// Whether files can be given to root here; says so if not.
+fn can_own() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs to be root, of the machine or of a user namespace");
+    }
+    root
+}
+
 fn key(text: &str) -> CacheKey {
     CacheKey(Digest::of(text.as_bytes()))
 }
