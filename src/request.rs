@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use export::OutputSpec;
 use frontend::{NoCache, Options};
 use graph::NetworkMode;
-use oci::{Platform, Reference};
+use oci::Platform;
 
 use crate::cli::values::{ExtraHost, Pair};
 use crate::cli::{self, BuildArgs, Network};
@@ -39,8 +39,6 @@ pub(crate) struct BuildRequest {
     pub(crate) contexts: HashMap<String, PathBuf>,
     /// What the frontend is asked.
     pub(crate) options: Options,
-    /// The names of `-t`.
-    pub(crate) tags: Vec<Reference>,
     /// Where the result goes, names filled in; never empty.
     pub(crate) outputs: Vec<OutputSpec>,
     /// Whether base images are looked up again.
@@ -87,7 +85,6 @@ impl BuildRequest {
             dockerfile,
             contexts: folders,
             options,
-            tags,
             outputs,
             pull: args.input.pull,
             parallelism: args

@@ -121,6 +121,7 @@ fn answer(text: impl Display) -> Result<ExitCode, CommandError> {
 }
 
 /// Turns a failure of the store into one of the command.
+#[expect(clippy::needless_pass_by_value, reason = "the signature `map_err` wants")]
 fn store_failed(error: cache::Error) -> CommandError {
     CommandError::failed("the store failed").because(&error)
 }

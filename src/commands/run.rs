@@ -34,7 +34,7 @@ pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandE
         return Err(ours(CommandError::failed(format!("image {} has no name", args.name))));
     };
     let name = name.pinned(found.image.manifest.digest);
-    let snapshot = tree(&store, name, &found.image.platform, setting).map_err(ours)?;
+    let snapshot = tree(&store, &name, &found.image.platform, setting).map_err(ours)?;
     let active = store
         .prepare(snapshot.as_ref())
         .map_err(|error| ours(store_failed(error)))?;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandE
 /// The image's files, unpacked if they are here only as blobs.
 fn tree(
     store: &Store,
-    name: Reference,
+    name: &Reference,
     platform: &Platform,
     setting: &Setting,
 ) -> Result<Option<Snapshot>, CommandError> {

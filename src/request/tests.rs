@@ -5,6 +5,7 @@ use std::fs;
 
 use export::{ArchiveDest, OutputSpec};
 use frontend::NamedContext;
+use oci::Reference;
 
 use super::*;
 use crate::cli::Command;

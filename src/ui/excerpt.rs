@@ -24,7 +24,7 @@ const RULE: &str = "--------------------";
 pub(crate) fn excerpt(name: &str, source: &[u8], marked: &[SourceLines]) -> Option<String> {
     let lines: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
     let first = marked.iter().map(|range| range.0.start).min()?;
-    let last = marked.iter().map(|range| last_line(range)).max()?.min(lines.len());
+    let last = marked.iter().map(last_line).max()?.min(lines.len());
     if first < 1 || first > lines.len() {
         return None;
     }
