@@ -162,7 +162,9 @@ fn refuse_unsupported(args: &BuildArgs) -> Result<(), CommandError> {
                 return Err(CommandError::usage(format!("--allow {right} is not supported yet")));
             }
             _ => {
-                return Err(CommandError::usage(format!("invalid entitlement {right:?}")).hint("there is: network.host"));
+                return Err(
+                    CommandError::usage(format!("invalid entitlement {right:?}")).hint("there is: network.host")
+                );
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use graph::SourceLines;
 
@@ -175,6 +176,19 @@ impl Step {
         });
     }
 
+    /// Something that reports the progress of one item, and can be sent to the thread that does the work. It passes on
+    /// at most ten reports a second, besides the last.
+    #[must_use]
+    pub fn mover(&self, item: &str, total: Option<u64>) -> Mover {
+        Mover {
+            step: self.id,
+            sink: self.sink.clone(),
+            item: item.to_owned(),
+            total,
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
     /// Says something about it.
     pub fn note(&self, text: impl Into<String>) {
         (self.sink)(Event::Note {
@@ -201,6 +215,50 @@ impl Step {
     fn end(mut self, outcome: Outcome) {
         self.ended = true;
         (self.sink)(Event::Finished { step: self.id, outcome });
+    }
+}
+
+/// Reports the progress of one item of a step; see [`Step::mover`].
+pub struct Mover {
+    step: StepId,
+    sink: Sink,
+    item: String,
+    total: Option<u64>,
+    last: Mutex<Instant>,
+}
+
+impl Mover {
+    /// So many bytes so far.
+    pub fn moved(&self, current: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= Duration::from_millis(100) {
+            *last = Instant::now();
+            self.send(current, false);
+        }
+    }
+
+    /// The item is done with, after so many bytes.
+    pub fn done(&self, current: u64) {
+        self.send(current, true);
+    }
+
+    fn send(&self, current: u64, done: bool) {
+        let event = Event::Moved {
+            step: self.step,
+            item: self.item.clone(),
+            current,
+            total: self.total,
+            done,
+        };
+        (self.sink)(event);
+    }
+}
+
+impl fmt::Debug for Mover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mover")
+            .field("item", &self.item)
+            .finish_non_exhaustive()
     }
 }
 

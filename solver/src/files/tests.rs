@@ -152,8 +152,12 @@ fn act(action: &FileAction, from: Tree<'_>, to: &Path) -> Result<(), FilesError>
 }
 
 fn context(root: &Path, excludes: &[&str]) -> Context {
-    let excludes: Vec<String> = excludes.iter().map(|line| (*line).to_owned()).collect();
-    Context::open(root, &excludes, &root.with_extension("stats")).unwrap()
+    let excludes: Vec<String> = excludes
+        .iter()
+        .chain(&[".stats"])
+        .map(|line| (*line).to_owned())
+        .collect();
+    Context::open(root, &excludes, &root.join(".stats")).unwrap()
 }
 
 fn is_root() -> bool {

@@ -46,12 +46,15 @@ fn ignored_folders_are_not_looked_into() {
         eprintln!("skipped: needs to be another than root, to whom nothing is closed");
         return;
     }
-    let root = tree(&["file 644 a =A", "dir 000 closed"]);
+    let root = tree(&["file 644 a =A", "dir 755 closed"]);
+    let set = |mode| fs::set_permissions(root.path().join("closed"), fs::Permissions::from_mode(mode)).unwrap();
+    set(0o000);
     assert_eq!(context(root.path(), &["closed"]).len(), 1);
     let open = context(root.path(), &[]);
     checksum(Tree::Context(&open), &copy("a", "/")).unwrap();
     let error = checksum(Tree::Context(&open), &copy(".", "/")).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /closed");
+    set(0o755);
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! Why a build did not reach its target.
+
+use std::path::PathBuf;
+
+use graph::SourceLines;
+
+use crate::files::FilesError;
+
+/// Why the target was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A step failed.
+    #[error("{source}")]
+    Step {
+        /// As progress shows it.
+        name: String,
+        /// The lines of the Dockerfile.
+        lines: Option<SourceLines>,
+        /// The file with all that its process wrote.
+        log: Option<PathBuf>,
+        /// What went wrong.
+        source: Box<StepError>,
+    },
+    /// The user stopped the build.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+/// What went wrong in one step.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The process ended otherwise than with code 0.
+    #[error("process {command:?} did not complete successfully: {ending}")]
+    Process {
+        /// The command, its words joined by blanks.
+        command: String,
+        /// `exit code: 2`, `killed by signal 9 (SIGKILL)`, …
+        ending: String,
+        /// The process's exit code, if it had one.
+        code: Option<i32>,
+    },
+    /// The process could not be started.
+    #[error("process {command:?} could not be started: {source}")]
+    Start {
+        /// The command, its words joined by blanks.
+        command: String,
+        /// Why not.
+        source: sandbox::Error,
+    },
+    /// Files could not be read, selected or copied.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] cache::Error),
+    /// An image could not be had.
+    #[error(transparent)]
+    Image(#[from] oci::PortError),
+    /// An image is not what the graph was made for.
+    #[error("{name}: the manifest is now {found}, the build was planned with {planned}; build again")]
+    ImageChanged {
+        /// The image.
+        name: String,
+        /// The digest the graph holds.
+        planned: oci::Digest,
+        /// The digest that came.
+        found: oci::Digest,
+    },
+    /// An image's configuration and manifest contradict each other.
+    #[error("{name}: the manifest has {layers} layers, the configuration {diff_ids}")]
+    LayerCount {
+        /// The image.
+        name: String,
+        /// In the manifest.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+    /// A blob of the store could not be opened.
+    #[error("cannot open blob `{path}`")]
+    Blob {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The graph names a context that the session lacks.
+    #[error("no context named `{0}` was given")]
+    NoContext(String),
+    /// The log of a step could not be written.
+    #[error("cannot write the log `{path}`")]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The build was stopped while the step ran.
+    #[error("the build was cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,147 @@
+//! Cache keys: what a result depends on, by content and for ever. Pure.
+//!
+//! A key is the sha256 of canonical bytes ([`graph::encode`]) of the op and of the keys of its inputs. Where the op reads
+//! selected files only (COPY), an input can enter in two ways:
+//!
+//! - by the *key of its tree* and the path read in it: known without the tree being there, but different whenever
+//!   anything that led to the tree is;
+//! - by the *checksum of the files* selected: the same whenever the files are, however they came about. This is what
+//!   makes a rebuilt stage with an unchanged result stop the rebuilding there.
+//!
+//! Not in any key: names of images and contexts, the time of anything, proxy variables, addresses of extra hosts.
+
+use cache::CacheKey;
+use graph::encode::Encode;
+use graph::{Encoder, ExecOp, FileAction, FileOp};
+use oci::{ChainId, Digest};
+
+/// How the source of one copy enters the key of its vertex.
+#[derive(Clone, Debug)]
+pub(crate) enum CopySource {
+    /// By the checksum of the selected files.
+    Content(Digest),
+    /// By the key of the tree; the op's own source path says what is read of it.
+    Tree(CacheKey),
+}
+
+/// The key of an image's tree: only its layers matter, not its name or configuration.
+pub(crate) fn of_image(chain: Option<ChainId>) -> CacheKey {
+    let mut encoder = Encoder::new("image");
+    encoder.option("chain", chain, |encoder, chain| encoder.bytes("chain", chain.0.raw()));
+    CacheKey(encoder.finish())
+}
+
+/// The key of the empty tree.
+pub(crate) fn of_nothing() -> CacheKey {
+    of_image(None)
+}
+
+/// The key of a process run on a tree.
+pub(crate) fn of_exec(op: &ExecOp, root: CacheKey) -> CacheKey {
+    let mut encoder = Encoder::new("exec");
+    op.encode(&mut encoder);
+    encoder.bytes("root", root.0.raw());
+    CacheKey(encoder.finish())
+}
+
+/// The key of actions on files; `sources` has one entry for each copy, in order.
+pub(crate) fn of_file(op: &FileOp, base: CacheKey, sources: &[CopySource]) -> CacheKey {
+    let mut encoder = Encoder::new("file");
+    encoder.bytes("base", base.0.raw());
+    encoder.number("actions", op.actions.len() as u64);
+    let mut sources = sources.iter();
+    for action in &op.actions {
+        match action {
+            FileAction::MakeDirectory(make) => make.encode(&mut encoder),
+            FileAction::Copy(copy) => {
+                copy.encode_target(&mut encoder);
+                match sources.next().expect("every copy has a source") {
+                    CopySource::Content(checksum) => encoder.bytes("content", checksum.raw()),
+                    CopySource::Tree(key) => {
+                        encoder.bytes("tree", key.0.raw());
+                        encoder.text("path", &copy.source);
+                    }
+                }
+            }
+        }
+    }
+    CacheKey(encoder.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::{Copy, InputIndex, NetworkMode, Process, Unpack};
+
+    fn exec(change: impl FnOnce(&mut ExecOp)) -> CacheKey {
+        let mut op = ExecOp {
+            root: Some(InputIndex(0)),
+            process: Process {
+                args: vec!["/bin/sh".into(), "-c".into(), "make".into()],
+                env: vec!["A=1".into()],
+                proxy_env: vec![],
+                working_directory: "/".into(),
+                user: String::new(),
+                hostname: None,
+            },
+            network: NetworkMode::Default,
+            extra_hosts: vec![],
+            shm_size: None,
+            ulimits: vec![],
+            platform: "linux/amd64".parse().unwrap(),
+        };
+        change(&mut op);
+        of_exec(&op, of_nothing())
+    }
+
+    #[test]
+    fn what_changes_the_key_of_a_process() {
+        let plain = exec(|_| {});
+        type Change = fn(&mut ExecOp);
+        let changes: [(&str, Change); 8] = [
+            ("command", |op| op.process.args[2] = "make all".into()),
+            ("environment", |op| op.process.env.push("B=2".into())),
+            ("directory", |op| op.process.working_directory = "/src".into()),
+            ("user", |op| op.process.user = "1".into()),
+            ("host name", |op| op.process.hostname = Some("x".into())),
+            ("network", |op| op.network = NetworkMode::None),
+            ("shm size", |op| op.shm_size = Some(1)),
+            ("name of an extra host", |op| {
+                op.extra_hosts.push(("a".into(), "1.2.3.4".into()))
+            }),
+        ];
+        for (what, change) in changes {
+            assert_ne!(exec(change), plain, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_does_not() {
+        assert_eq!(
+            exec(|op| op.process.proxy_env.push("HTTP_PROXY=http://p".into())),
+            exec(|_| {})
+        );
+        let host = |address: &str| exec(|op| op.extra_hosts.push(("a".into(), address.into())));
+        assert_eq!(host("1.1.1.1"), host("2.2.2.2"));
+    }
+
+    #[test]
+    fn the_path_of_a_source_matters_only_where_its_content_is_not_known() {
+        let copy = |source: &str| FileOp {
+            base: None,
+            actions: vec![FileAction::Copy(Copy {
+                from: InputIndex(0),
+                source: source.into(),
+                destination: "/x".into(),
+                owner: None,
+                mode: None,
+                unpack: Unpack::Never,
+            })],
+        };
+        let content = [CopySource::Content(Digest::of(b"x"))];
+        let tree = [CopySource::Tree(of_nothing())];
+        let key = |source: &str, sources: &[CopySource]| of_file(&copy(source), of_nothing(), sources);
+        assert_eq!(key("/a/x", &content), key("/b/x", &content));
+        assert_ne!(key("/a/x", &tree), key("/b/x", &tree));
+    }
+}

@@ -1,0 +1,147 @@
+//! FROM: the layers of an image, downloaded and unpacked at the same time.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use cache::{CacheKey, Snapshot, Store};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use graph::ImageSource;
+use oci::{Blob, ChainId, Descriptor, DiffId, Fetch, ResolvedImage};
+use sandbox::Cancel;
+
+use crate::{Step, StepError, key};
+
+/// How many layers of one image arrive at the same time.
+const LAYERS_AT_ONCE: usize = 4;
+
+/// What the image that the graph was made for consists of.
+pub(crate) async fn resolve(images: &dyn Fetch, image: &ImageSource) -> Result<ResolvedImage, StepError> {
+    let resolved = images.resolve(&image.name, &image.platform).await?;
+    let found = resolved.manifest_descriptor.digest;
+    if found != image.manifest {
+        return Err(StepError::ImageChanged {
+            name: image.name.to_string(),
+            planned: image.manifest,
+            found,
+        });
+    }
+    Ok(resolved)
+}
+
+/// Makes the image's tree exist in the store: downloads the layers that are missing, several at once, unpacking each as
+/// it arrives. `None` is the empty tree of an image without layers.
+///
+/// # Errors
+/// When a layer cannot be had or is not what its digests say, when the store fails, when the build was cancelled.
+pub async fn pull(
+    store: &Store,
+    images: &dyn Fetch,
+    image: &ResolvedImage,
+    step: &Step,
+    cancel: &Cancel,
+) -> Result<Option<Snapshot>, StepError> {
+    let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
+    if layers.len() != diff_ids.len() {
+        let (layers, diff_ids) = (layers.len(), diff_ids.len());
+        return Err(StepError::LayerCount {
+            name: image.name.to_string(),
+            layers,
+            diff_ids,
+        });
+    }
+    let Some(chain) = ChainId::of(diff_ids) else {
+        return Ok(None);
+    };
+    let _alone = lock(store, key::of_image(Some(chain))).await?;
+    let (mut top, present) = highest(store, diff_ids)?;
+    let missing = layers.iter().zip(diff_ids).skip(present);
+    let mut arriving =
+        stream::iter(missing.map(|(layer, diff_id)| fetch(store, images, image, (layer, *diff_id), step, cancel)))
+            .buffered(LAYERS_AT_ONCE);
+    while let Some(layer) = arriving.try_next().await? {
+        top = Some(store.attach(top.as_ref(), layer)?);
+    }
+    Ok(top)
+}
+
+/// The part of the stack that is there already, and how many layers it has.
+fn highest(store: &Store, diff_ids: &[DiffId]) -> Result<(Option<Snapshot>, usize), StepError> {
+    for present in (1..=diff_ids.len()).rev() {
+        let chain = ChainId::of(&diff_ids[..present]).expect("at least one layer");
+        if let Some(snapshot) = store.chain(&chain)? {
+            return Ok((Some(snapshot), present));
+        }
+    }
+    Ok((None, 0))
+}
+
+async fn fetch(
+    store: &Store,
+    images: &dyn Fetch,
+    image: &ResolvedImage,
+    (layer, diff_id): (&Descriptor, DiffId),
+    step: &Step,
+    cancel: &Cancel,
+) -> Result<cache::UnpackedLayer, StepError> {
+    if cancel.is_cancelled() {
+        return Err(StepError::Cancelled);
+    }
+    let content: Blob = match store.blob(&layer.digest)? {
+        Some(blob) => Box::new(File::open(&blob.path).map_err(|source| StepError::Blob {
+            path: blob.path,
+            source,
+        })?),
+        None => images.blob(&image.name, layer).await?,
+    };
+    let content = Stoppable {
+        content,
+        cancel: cancel.clone(),
+    };
+    let mover = Arc::new(step.mover(&layer.digest.to_string(), Some(layer.size)));
+    let (store, layer, at) = (store.clone(), layer.clone(), mover.clone());
+    let unpacked = blocking(move || {
+        store
+            .unpack_layer(&layer, diff_id, content, &|size| at.moved(size))
+            .map(|u| (u, layer.size))
+    })
+    .await;
+    match unpacked {
+        Ok((unpacked, size)) => {
+            mover.done(size);
+            Ok(unpacked)
+        }
+        Err(_) if cancel.is_cancelled() => Err(StepError::Cancelled),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn lock(store: &Store, key: CacheKey) -> Result<cache::KeyLock, StepError> {
+    let store = store.clone();
+    Ok(blocking(move || store.lock(&key)).await?)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Ends in an error as soon as the build is cancelled.
+struct Stoppable {
+    content: Blob,
+    cancel: Cancel,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the build was cancelled",
+            ));
+        }
+        self.content.read(buffer)
+    }
+}

@@ -1,0 +1,139 @@
+//! Doing the work of a vertex: one file for each op.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::{ActiveSnapshot, CacheKey, KeyLock, Snapshot};
+use graph::{FileAction, Op, Vertex};
+
+use crate::explain::{self, TREE_BELOW};
+use crate::trees::Sources;
+use crate::{Solver, Step, StepError};
+
+mod exec;
+mod file;
+pub(crate) mod image;
+
+/// The work of one vertex, ready to be done: its inputs are there.
+pub(crate) struct Work {
+    pub(crate) solver: Solver,
+    pub(crate) vertex: Vertex,
+    pub(crate) key: CacheKey,
+    /// Another key under which the result shall be found.
+    pub(crate) alias: Option<CacheKey>,
+    /// The tree that is changed; `None` is the empty one.
+    pub(crate) base: Option<Snapshot>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) log: Option<PathBuf>,
+}
+
+/// Who made the result.
+pub(crate) enum Made {
+    /// This build.
+    Now(Snapshot),
+    /// Another build, while this one waited for it.
+    Meanwhile(Snapshot),
+}
+
+impl Work {
+    /// Does the work and records the result. Blocks.
+    pub(crate) fn run(&self, step: &Step) -> Result<Made, StepError> {
+        let _alone = self.lock(step)?;
+        if !self.vertex.metadata.ignore_cache
+            && let Some(record) = self.solver.store.lookup(&self.key)?
+        {
+            return Ok(Made::Meanwhile(record.snapshot));
+        }
+        let components = self.components()?;
+        self.explain(step, &components)?;
+        let active = match &self.vertex.op {
+            Op::Exec(exec) => exec::run(self, exec, step)?,
+            Op::File(file) => file::run(self, file)?,
+            Op::Image(_) | Op::Local(_) => unreachable!("sources are not run"),
+        };
+        if self.solver.cancel.is_cancelled() {
+            return Err(StepError::Cancelled);
+        }
+        self.keep(active, &components).map(Made::Now)
+    }
+
+    /// Equal work is done once at a time on a store, whichever process does it.
+    fn lock(&self, step: &Step) -> Result<KeyLock, StepError> {
+        let mut told = false;
+        loop {
+            if let Some(lock) = self.solver.store.try_lock(&self.key)? {
+                return Ok(lock);
+            }
+            if self.solver.cancel.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+            if !told {
+                step.note("waiting: this step is being run elsewhere on this store");
+                told = true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn keep(&self, active: ActiveSnapshot, components: &[(String, String)]) -> Result<Snapshot, StepError> {
+        let snapshot = active.commit()?;
+        let store = &self.solver.store;
+        store.record(&self.key, components, &self.step_name(), &snapshot)?;
+        if let Some(alias) = &self.alias {
+            store.alias(alias, &self.key)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// The tree of the base, ready to be changed.
+    fn prepare(&self) -> Result<ActiveSnapshot, StepError> {
+        Ok(self.solver.store.prepare(self.base.as_ref())?)
+    }
+
+    /// The named inputs of this step.
+    fn components(&self) -> Result<Vec<(String, String)>, StepError> {
+        let mut components = self.vertex.metadata.components.clone();
+        if let Some(base) = &self.base {
+            components.push((TREE_BELOW.to_owned(), base.id().to_string()));
+        }
+        if let Op::File(file) = &self.vertex.op {
+            for action in &file.actions {
+                if let FileAction::Copy(copy) = action {
+                    components.extend(self.sources.components(copy)?);
+                }
+            }
+        }
+        Ok(components)
+    }
+
+    /// Says why the step runs again, if it ran before with other inputs.
+    fn explain(&self, step: &Step, components: &[(String, String)]) -> Result<(), StepError> {
+        if self.vertex.metadata.ignore_cache {
+            return Ok(());
+        }
+        let before = self.solver.store.components_of_latest(&self.step_name())?;
+        if let Some(reason) = before.and_then(|before| explain::difference(&before, components)) {
+            step.note(format!("runs again: {reason}"));
+        }
+        Ok(())
+    }
+
+    /// What earlier runs of this step are found by: the project and the step's text, without its number.
+    fn step_name(&self) -> String {
+        let project = self
+            .solver
+            .session
+            .contexts
+            .get("context")
+            .map(|path| path.display().to_string());
+        let name = &self.vertex.metadata.name;
+        let text = name.split_once("] ").map_or(name.as_str(), |(_, text)| text);
+        let stage = name
+            .trim_start_matches('[')
+            .split_once(' ')
+            .map_or("", |(stage, _)| stage);
+        let stage = if stage.contains('/') { "" } else { stage };
+        format!("{} {stage} {text}", project.unwrap_or_default())
+    }
+}

@@ -1,0 +1,447 @@
+//! The solver itself: asks every vertex for its key, and the target for its snapshot.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache::{CacheKey, Snapshot, Store};
+use futures_util::future::join_all;
+use graph::{Definition, FileAction, FileOp, Op, Vertex, VertexId};
+use oci::Fetch;
+use sandbox::{Cancel, Executor};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::key::{self, CopySource};
+use crate::trees::{self, Sources};
+use crate::{Error, Failure, Reporter, Session, Step, StepError, ops};
+
+/// Everything a build needs besides its graph.
+#[derive(Clone)]
+pub struct Solver {
+    /// Where results are kept and found.
+    pub store: Store,
+    /// Where images come from.
+    pub images: Arc<dyn Fetch>,
+    /// Where processes run.
+    pub executor: Arc<dyn Executor>,
+    /// What the user lends.
+    pub session: Session,
+    /// Who is told.
+    pub reporter: Reporter,
+    /// Stops the build.
+    pub cancel: Cancel,
+    /// How many steps work at the same time; `None` is as many as can.
+    pub max_parallelism: Option<usize>,
+    /// The build's name in the store, under which the logs of its steps are kept.
+    pub build: String,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Solved {
+    /// The target's tree; `None` is the empty one.
+    pub snapshot: Option<Snapshot>,
+}
+
+impl std::fmt::Debug for Solver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Solver")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Solver {
+    /// Makes the tree of the definition's target, or finds it made.
+    ///
+    /// # Errors
+    /// The first step that failed; the others were stopped. [`Error::Cancelled`] when the user stopped the build.
+    pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
+        let Some(target) = definition.target() else {
+            return Ok(Solved { snapshot: None });
+        };
+        let asked = definition.iter().map(|(id, _)| (id, Asked::default())).collect();
+        let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
+        let build = Arc::new(Build {
+            solver: self.clone(),
+            definition,
+            asked,
+            permits,
+            failure: Mutex::new(None),
+        });
+        // Every key is needed for the target's; asking for all at once, inputs first, keeps the recursion flat.
+        let all: Vec<VertexId> = build.definition.iter().map(|(id, _)| id).collect();
+        let (snapshot, _) =
+            futures_util::future::join(build.snapshot(target), join_all(all.iter().map(|id| build.known(*id)))).await;
+        match snapshot {
+            Ok(snapshot) => Ok(Solved { snapshot }),
+            Err(Stopped) => Err(build.first_failure()),
+        }
+    }
+}
+
+/// One build under way.
+struct Build {
+    solver: Solver,
+    definition: Definition,
+    asked: HashMap<VertexId, Asked>,
+    permits: Semaphore,
+    failure: Mutex<Option<Error>>,
+}
+
+/// An answer under way. It stays on the thread that asked: only the work goes to others.
+type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What has been asked of a vertex; each answer is found once.
+#[derive(Default)]
+struct Asked {
+    known: OnceCell<Known>,
+    snapshot: OnceCell<Option<Snapshot>>,
+    context: OnceCell<Arc<crate::files::Context>>,
+}
+
+/// What is known of a vertex without doing its work.
+#[derive(Clone, Debug)]
+struct Known {
+    key: CacheKey,
+    found: Found,
+}
+
+/// Whether the store has the result.
+#[derive(Clone, Debug)]
+enum Found {
+    /// It has; `None` is the empty tree.
+    Yes(Option<Snapshot>),
+    /// It has not. A record under the key shall be found under this other one too.
+    No { alias: Option<CacheKey> },
+}
+
+/// The build is over: the reason is in [`Build::failure`].
+#[derive(Clone, Copy, Debug)]
+struct Stopped;
+
+impl Build {
+    fn first_failure(&self) -> Error {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.unwrap_or(Error::Cancelled)
+    }
+
+    /// Keeps the first failure and stops all other work.
+    fn fail(&self, vertex: &Vertex, log: Option<PathBuf>, source: StepError) -> Stopped {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() && !matches!(source, StepError::Cancelled) {
+            let (name, lines) = (vertex.metadata.name.clone(), vertex.metadata.lines.clone());
+            *failure = Some(Error::Step {
+                name,
+                lines,
+                log,
+                source: Box::new(source),
+            });
+        }
+        self.solver.cancel.cancel();
+        Stopped
+    }
+
+    /// The vertex's key, and whether the store has its result.
+    fn known<'a>(self: &'a Arc<Self>, id: VertexId) -> Asking<'a, Result<&'a Known, Stopped>> {
+        Box::pin(async move { self.asked[&id].known.get_or_try_init(|| self.find(id)).await })
+    }
+
+    /// The vertex's result, made if need be.
+    fn snapshot<'a>(self: &'a Arc<Self>, id: VertexId) -> Asking<'a, Result<Option<Snapshot>, Stopped>> {
+        Box::pin(async move {
+            self.asked[&id]
+                .snapshot
+                .get_or_try_init(|| self.make(id))
+                .await
+                .cloned()
+        })
+    }
+
+    async fn find(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
+        if self.solver.cancel.is_cancelled() {
+            return Err(Stopped);
+        }
+        let vertex = self.definition.vertex(id);
+        let known = match &vertex.op {
+            Op::Image(image) => self.find_image(vertex, image).await?,
+            // Its readers know their files by content; the tree as a whole has no key.
+            Op::Local(_) => Known {
+                key: key::of_nothing(),
+                found: Found::Yes(None),
+            },
+            Op::Exec(exec) => {
+                let root = self.key_below(vertex, exec.root).await?;
+                self.look_up(vertex, key::of_exec(exec, root))?
+            }
+            Op::File(file) => self.find_file(vertex, file).await?,
+        };
+        if matches!(known.found, Found::Yes(_)) && !matches!(vertex.op, Op::Local(_)) {
+            self.solver.reporter.start(&vertex.metadata.name).cached();
+        }
+        Ok(known)
+    }
+
+    async fn find_image(&self, vertex: &Vertex, image: &graph::ImageSource) -> Result<Known, Stopped> {
+        let resolved = ops::image::resolve(&*self.solver.images, image)
+            .await
+            .map_err(|e| self.fail(vertex, None, e))?;
+        let chain = oci::ChainId::of(&resolved.config.rootfs.diff_ids);
+        let key = key::of_image(chain);
+        let Some(chain) = chain else {
+            return Ok(Known {
+                key,
+                found: Found::Yes(None),
+            });
+        };
+        let snapshot = self
+            .solver
+            .store
+            .chain(&chain)
+            .map_err(|error| self.fail(vertex, None, error.into()))?;
+        Ok(Known {
+            key,
+            found: snapshot.map_or(Found::No { alias: None }, |found| Found::Yes(Some(found))),
+        })
+    }
+
+    async fn find_file(self: &Arc<Self>, vertex: &Vertex, file: &FileOp) -> Result<Known, Stopped> {
+        let base = self.key_below(vertex, file.base).await?;
+        let mut sources = Vec::new();
+        for copy in copies(file) {
+            let input = vertex.inputs[copy.from.0];
+            sources.push(match self.definition.vertex(input).op {
+                Op::Local(_) => CopySource::Content(self.checksum(vertex, file, sources.len()).await?),
+                _ => CopySource::Tree(self.known(input).await?.key.clone()),
+            });
+        }
+        let quick = self.look_up(vertex, key::of_file(file, base.clone(), &sources))?;
+        let by_content = sources.iter().all(|source| matches!(source, CopySource::Content(_)));
+        if by_content || matches!(quick.found, Found::Yes(_)) {
+            return Ok(quick);
+        }
+        for (place, source) in sources.iter_mut().enumerate() {
+            if matches!(source, CopySource::Tree(_)) {
+                *source = CopySource::Content(self.checksum(vertex, file, place).await?);
+            }
+        }
+        let mut slow = self.look_up(vertex, key::of_file(file, base, &sources))?;
+        match &mut slow.found {
+            Found::No { alias } => *alias = Some(quick.key),
+            Found::Yes(_) => self
+                .solver
+                .store
+                .alias(&quick.key, &slow.key)
+                .map_err(|error| self.fail(vertex, None, error.into()))?,
+        }
+        Ok(slow)
+    }
+
+    async fn key_below(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        base: Option<graph::InputIndex>,
+    ) -> Result<CacheKey, Stopped> {
+        match base {
+            Some(base) => Ok(self.known(vertex.inputs[base.0]).await?.key.clone()),
+            None => Ok(key::of_nothing()),
+        }
+    }
+
+    fn look_up(&self, vertex: &Vertex, key: CacheKey) -> Result<Known, Stopped> {
+        if vertex.metadata.ignore_cache {
+            return Ok(Known {
+                key,
+                found: Found::No { alias: None },
+            });
+        }
+        match self.solver.store.lookup(&key) {
+            Ok(Some(record)) => Ok(Known {
+                key: record.key,
+                found: Found::Yes(Some(record.snapshot)),
+            }),
+            Ok(None) => Ok(Known {
+                key,
+                found: Found::No { alias: None },
+            }),
+            Err(error) => Err(self.fail(vertex, None, error.into())),
+        }
+    }
+
+    /// The checksum of what the copy at `place` of the vertex selects.
+    async fn checksum(self: &Arc<Self>, vertex: &Vertex, file: &FileOp, place: usize) -> Result<oci::Digest, Stopped> {
+        let copy = copies(file).nth(place).expect("the place of a copy").clone();
+        let sources = self.sources(vertex).await?;
+        let checksum = self.blocking(move || sources.checksum(&copy)).await;
+        checksum.map_err(|error| self.fail(vertex, None, error))
+    }
+
+    /// The trees and contexts that the vertex's copies read.
+    async fn sources(self: &Arc<Self>, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
+        let base = vertex.op.base();
+        let mut sources = Sources::new(self.solver.store.clone());
+        for input in vertex
+            .op
+            .inputs()
+            .into_iter()
+            .filter(|input| Some(*input) != base || is_also_source(vertex, *input))
+        {
+            let id = vertex.inputs[input.0];
+            match &self.definition.vertex(id).op {
+                Op::Local(local) => sources.add_context(input, self.context(vertex, id, local).await?),
+                _ => sources.add_snapshot(input, self.snapshot(id).await?),
+            }
+        }
+        Ok(Arc::new(sources))
+    }
+
+    async fn context(
+        self: &Arc<Self>,
+        reader: &Vertex,
+        id: VertexId,
+        local: &graph::LocalSource,
+    ) -> Result<Arc<crate::files::Context>, Stopped> {
+        let opened = self.asked[&id].context.get_or_try_init(|| async {
+            let step = self.solver.reporter.start(&self.definition.vertex(id).metadata.name);
+            let (session, store, local) = (self.solver.session.clone(), self.solver.store.clone(), local.clone());
+            match self
+                .blocking(move || trees::open_context(&session, &store, &local))
+                .await
+            {
+                Ok(context) => {
+                    step.done();
+                    Ok(Arc::new(context))
+                }
+                Err(error) => {
+                    step.failed(failure(reader, None, &error));
+                    Err(self.fail(reader, None, error))
+                }
+            }
+        });
+        opened.await.cloned()
+    }
+
+    async fn make(self: &Arc<Self>, id: VertexId) -> Result<Option<Snapshot>, Stopped> {
+        let known = self.known(id).await?;
+        let alias = match &known.found {
+            Found::Yes(snapshot) => return Ok(snapshot.clone()),
+            Found::No { alias } => alias.clone(),
+        };
+        let vertex = self.definition.vertex(id);
+        if let Op::Image(image) = &vertex.op {
+            return self.pull(vertex, image).await;
+        }
+        let (base, sources) = futures_util::future::join(self.snapshot_below(vertex), self.sources(vertex)).await;
+        let (base, sources) = (base?, sources?);
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        if self.solver.cancel.is_cancelled() {
+            return Err(Stopped);
+        }
+        let step = self.solver.reporter.start(&vertex.metadata.name);
+        let log = matches!(vertex.op, Op::Exec(_)).then(|| {
+            self.solver
+                .store
+                .log_path(&self.solver.build, &format!("{}.log", step.id().0))
+        });
+        let work = ops::Work {
+            solver: self.solver.clone(),
+            vertex: vertex.clone(),
+            key: known.key.clone(),
+            alias,
+            base,
+            sources,
+            log: log.clone(),
+        };
+        let (step, result) = self
+            .blocking(move || {
+                let result = work.run(&step);
+                (step, result)
+            })
+            .await;
+        self.end(vertex, step, log, result).map(Some)
+    }
+
+    /// Tells how the step ended.
+    fn end(
+        &self,
+        vertex: &Vertex,
+        step: Step,
+        log: Option<PathBuf>,
+        result: Result<ops::Made, StepError>,
+    ) -> Result<Snapshot, Stopped> {
+        match result {
+            Ok(ops::Made::Now(snapshot)) => {
+                step.done();
+                Ok(snapshot)
+            }
+            Ok(ops::Made::Meanwhile(snapshot)) => {
+                step.cached();
+                Ok(snapshot)
+            }
+            // Dropped, the step counts as cancelled.
+            Err(StepError::Cancelled) => Err(self.fail(vertex, log, StepError::Cancelled)),
+            Err(error) => {
+                step.failed(failure(vertex, log.clone(), &error));
+                Err(self.fail(vertex, log, error))
+            }
+        }
+    }
+
+    async fn snapshot_below(self: &Arc<Self>, vertex: &Vertex) -> Result<Option<Snapshot>, Stopped> {
+        match vertex.op.base() {
+            Some(base) => self.snapshot(vertex.inputs[base.0]).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn pull(&self, vertex: &Vertex, image: &graph::ImageSource) -> Result<Option<Snapshot>, Stopped> {
+        let step = self.solver.reporter.start(&vertex.metadata.name);
+        let solver = &self.solver;
+        let pulled = async {
+            let resolved = ops::image::resolve(&*solver.images, image).await?;
+            ops::image::pull(&solver.store, &*solver.images, &resolved, &step, &solver.cancel).await
+        };
+        match pulled.await {
+            Ok(snapshot) => {
+                step.done();
+                Ok(snapshot)
+            }
+            Err(StepError::Cancelled) => Err(self.fail(vertex, None, StepError::Cancelled)),
+            Err(error) => {
+                step.failed(failure(vertex, None, &error));
+                Err(self.fail(vertex, None, error))
+            }
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(value) => value,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+fn failure(vertex: &Vertex, log: Option<PathBuf>, error: &StepError) -> Failure {
+    Failure {
+        message: error.to_string(),
+        lines: vertex.metadata.lines.clone(),
+        log,
+    }
+}
+
+fn copies(file: &FileOp) -> impl Iterator<Item = &graph::Copy> {
+    file.actions.iter().filter_map(|action| match action {
+        FileAction::Copy(copy) => Some(copy),
+        FileAction::MakeDirectory(_) => None,
+    })
+}
+
+/// Whether a copy of the vertex reads the very tree it changes (`COPY --from=` of its own base).
+fn is_also_source(vertex: &Vertex, input: graph::InputIndex) -> bool {
+    match &vertex.op {
+        Op::File(file) => copies(file).any(|copy| copy.from == input),
+        Op::Image(_) | Op::Local(_) | Op::Exec(_) => false,
+    }
+}

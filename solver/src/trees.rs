@@ -1,0 +1,107 @@
+//! The trees that copies read: contexts in place, and snapshots mounted when first read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use cache::{Snapshot, Store};
+use graph::{Copy, InputIndex, LocalSource};
+use oci::Digest;
+
+use crate::files::{self, Context, Tree};
+use crate::{Session, StepError};
+
+/// The sources of one vertex, by input.
+pub(crate) struct Sources {
+    store: Store,
+    trees: HashMap<InputIndex, Source>,
+}
+
+enum Source {
+    Context(Arc<Context>),
+    Snapshot {
+        snapshot: Option<Snapshot>,
+        mounted: OnceLock<Mounted>,
+    },
+}
+
+/// A mounted snapshot, or an empty tree.
+enum Mounted {
+    Snapshot(cache::Tree),
+    /// The active snapshot is there only to be empty, and is deleted with this.
+    Nothing {
+        tree: cache::Tree,
+        _empty: cache::ActiveSnapshot,
+    },
+}
+
+impl Sources {
+    pub(crate) fn new(store: Store) -> Sources {
+        Sources {
+            store,
+            trees: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn add_context(&mut self, input: InputIndex, context: Arc<Context>) {
+        self.trees.insert(input, Source::Context(context));
+    }
+
+    pub(crate) fn add_snapshot(&mut self, input: InputIndex, snapshot: Option<Snapshot>) {
+        self.trees.insert(
+            input,
+            Source::Snapshot {
+                snapshot,
+                mounted: OnceLock::new(),
+            },
+        );
+    }
+
+    /// The files of an input.
+    pub(crate) fn tree(&self, input: InputIndex) -> Result<Tree<'_>, StepError> {
+        match self.trees.get(&input).expect("every copy's input was added") {
+            Source::Context(context) => Ok(Tree::Context(context)),
+            Source::Snapshot { snapshot, mounted } => {
+                if mounted.get().is_none() {
+                    // Lost against another thread, the second mount is undone at once.
+                    let _ = mounted.set(mount(&self.store, snapshot.as_ref())?);
+                }
+                match mounted.get().expect("it was set above") {
+                    Mounted::Snapshot(tree) | Mounted::Nothing { tree, .. } => Ok(Tree::Directory(tree.path())),
+                }
+            }
+        }
+    }
+
+    /// The checksum of what a copy selects.
+    pub(crate) fn checksum(&self, copy: &Copy) -> Result<Digest, StepError> {
+        Ok(Digest::from_raw(files::checksum(self.tree(copy.from)?, copy)?))
+    }
+
+    /// The files a copy selects, by name and short digest, so that a miss can name the one that changed.
+    pub(crate) fn components(&self, copy: &Copy) -> Result<Vec<(String, String)>, StepError> {
+        Ok(files::components(self.tree(copy.from)?, copy)?)
+    }
+}
+
+fn mount(store: &Store, snapshot: Option<&Snapshot>) -> Result<Mounted, StepError> {
+    match snapshot {
+        Some(snapshot) => Ok(Mounted::Snapshot(snapshot.mount(store)?)),
+        None => {
+            let empty = store.prepare(None)?;
+            Ok(Mounted::Nothing {
+                tree: empty.mount()?,
+                _empty: empty,
+            })
+        }
+    }
+}
+
+/// Walks the context's directory.
+pub(crate) fn open_context(session: &Session, store: &Store, local: &LocalSource) -> Result<Context, StepError> {
+    let path = session
+        .contexts
+        .get(&local.context)
+        .ok_or_else(|| StepError::NoContext(local.context.clone()))?;
+    let name = Digest::of(path.as_os_str().as_encoded_bytes()).hex();
+    Ok(Context::open(path, &local.excludes, &store.stat_cache_path(&name))?)
+}

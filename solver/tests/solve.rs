@@ -1,0 +1,358 @@
+//! What runs, what is found, what is left alone: small graphs on a real store, with an executor that only writes files.
+//!
+//! The store mounts overlays, so these need root (or a user namespace) and say so where they have neither.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use cache::Store;
+use graph::{
+    Builder, Copy, Definition, ExecOp, FileAction, FileOp, InputIndex, LocalSource, Metadata, NetworkMode, Op, Process,
+    Unpack, VertexId,
+};
+use oci::{Blob, BoxFuture, Descriptor, Fetch, ImageName, Platform, PortError, ResolvedImage};
+use sandbox::{Cancel, Executor, Exit, Spec};
+use solver::{Error, Event, Outcome, Reporter, Session, Solver};
+
+/// "Runs" a command by writing its first word into the file named by its second; `fail` fails, `wait` waits for another.
+#[derive(Default)]
+struct Scripted {
+    ran: Mutex<Vec<String>>,
+    now: AtomicUsize,
+    most: AtomicUsize,
+    meeting: (Mutex<usize>, Condvar),
+}
+
+impl Executor for Scripted {
+    fn run(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(sandbox::Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<Exit, sandbox::Error> {
+        let command = spec.args.join(" ");
+        self.ran.lock().unwrap().push(command.clone());
+        self.most
+            .fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let exit = match spec.args[0].as_str() {
+            "fail" => Ok(Exit::Code(3)),
+            "meet" => self.meet(),
+            "hang" => loop {
+                if cancel.is_cancelled() {
+                    break Err(sandbox::Error::Cancelled);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            },
+            content => {
+                output(sandbox::Stream::Stdout, b"written\n");
+                std::fs::write(spec.root.join(&spec.args[1]), content).unwrap();
+                Ok(Exit::Code(0))
+            }
+        };
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        exit
+    }
+}
+
+impl Scripted {
+    /// Ends well only if two commands are here at the same time.
+    fn meet(&self) -> Result<Exit, sandbox::Error> {
+        let (here, changed) = &self.meeting;
+        let mut here = here.lock().unwrap();
+        *here += 1;
+        changed.notify_all();
+        let (here, _) = changed
+            .wait_timeout_while(here, Duration::from_secs(20), |here| *here < 2)
+            .unwrap();
+        Ok(Exit::Code(if *here >= 2 { 0 } else { 1 }))
+    }
+}
+
+/// There are no images here.
+struct NoImages;
+
+impl Fetch for NoImages {
+    fn resolve<'a>(&'a self, name: &'a ImageName, _: &'a Platform) -> BoxFuture<'a, Result<ResolvedImage, PortError>> {
+        Box::pin(async move { Err(PortError::NotFound { name: name.to_string() }) })
+    }
+
+    fn blob<'a>(&'a self, name: &'a ImageName, _: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {
+        Box::pin(async move { Err(PortError::NotFound { name: name.to_string() }) })
+    }
+}
+
+/// A store, a context and an executor, for some builds one after the other.
+struct World {
+    folder: tempfile::TempDir,
+    executor: Arc<Scripted>,
+    events: Arc<Mutex<Vec<String>>>,
+    parallelism: Option<usize>,
+}
+
+impl World {
+    fn new() -> Option<World> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root, to mount overlays");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("context")).unwrap();
+        Some(World {
+            folder,
+            executor: Arc::default(),
+            events: Arc::default(),
+            parallelism: None,
+        })
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.folder.path().join("context").join(name), content).unwrap();
+    }
+
+    /// Builds, and tells what ran since the last call.
+    fn build(&self, definition: Definition) -> (Result<Option<PathBuf>, Error>, Vec<String>) {
+        let store = Store::open(&self.folder.path().join("store")).unwrap();
+        let events = self.events.clone();
+        events.lock().unwrap().clear();
+        let solver = Solver {
+            store: store.clone(),
+            images: Arc::new(NoImages),
+            executor: self.executor.clone(),
+            session: Session {
+                contexts: HashMap::from([("context".to_owned(), self.folder.path().join("context"))]),
+            },
+            reporter: Reporter::new(Arc::new(move |event| {
+                let text = match event {
+                    Event::Finished { outcome, .. } => match outcome {
+                        Outcome::Done => "done",
+                        Outcome::Cached => "cached",
+                        Outcome::Failed(_) => "failed",
+                        Outcome::Cancelled => "cancelled",
+                    }
+                    .to_owned(),
+                    Event::Note { text, .. } => text,
+                    _ => return,
+                };
+                events.lock().unwrap().push(text);
+            })),
+            cancel: Cancel::new(),
+            max_parallelism: self.parallelism,
+            build: "test".to_owned(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let solved = runtime.block_on(solver.solve(definition));
+        let ran = std::mem::take(&mut *self.executor.ran.lock().unwrap());
+        (
+            solved.map(|solved| solved.snapshot.map(|snapshot| snapshot.directory())),
+            ran,
+        )
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.events.lock().unwrap().clone()
+    }
+}
+
+fn run(builder: &mut Builder, root: Option<VertexId>, command: &str) -> VertexId {
+    let process = Process {
+        args: command.split(' ').map(str::to_owned).collect(),
+        env: vec![],
+        proxy_env: vec![],
+        working_directory: "/".into(),
+        user: String::new(),
+        hostname: None,
+    };
+    let op = ExecOp {
+        root: root.map(|_| InputIndex(0)),
+        process,
+        network: NetworkMode::Default,
+        extra_hosts: vec![],
+        shm_size: None,
+        ulimits: vec![],
+        platform: Platform::host(),
+    };
+    let metadata = Metadata {
+        name: format!("[1/1] RUN {}", command.split(' ').next_back().unwrap()),
+        components: vec![("instruction".into(), command.into())],
+        ..Metadata::default()
+    };
+    builder.add(Op::Exec(op), root.into_iter().collect(), metadata)
+}
+
+fn copy(builder: &mut Builder, base: Option<VertexId>, from: &[(VertexId, &str, &str)]) -> VertexId {
+    let mut inputs: Vec<VertexId> = base.into_iter().collect();
+    let mut actions = Vec::new();
+    for (tree, source, destination) in from {
+        inputs.push(*tree);
+        actions.push(FileAction::Copy(Copy {
+            from: InputIndex(inputs.len() - 1),
+            source: (*source).into(),
+            destination: (*destination).into(),
+            owner: None,
+            mode: None,
+            unpack: Unpack::Never,
+        }));
+    }
+    let op = FileOp {
+        base: base.map(|_| InputIndex(0)),
+        actions,
+    };
+    builder.add(
+        Op::File(op),
+        inputs,
+        Metadata {
+            name: "[1/1] COPY".into(),
+            ..Metadata::default()
+        },
+    )
+}
+
+fn context(builder: &mut Builder) -> VertexId {
+    let local = LocalSource {
+        context: "context".into(),
+        excludes: vec![],
+    };
+    builder.add(
+        Op::Local(local),
+        vec![],
+        Metadata {
+            name: "[internal] load build context".into(),
+            ..Metadata::default()
+        },
+    )
+}
+
+#[test]
+fn the_second_build_runs_nothing() {
+    let Some(world) = World::new() else { return };
+    let graph = || {
+        let mut builder = Builder::new();
+        let one = run(&mut builder, None, "x one");
+        let two = run(&mut builder, Some(one), "y two");
+        builder.finish(Some(two))
+    };
+    let (first, ran) = world.build(graph());
+    assert_eq!(ran, ["x one", "y two"]);
+    assert_eq!(
+        std::fs::read_to_string(first.unwrap().unwrap().join("two")).unwrap(),
+        "y"
+    );
+    let (second, ran) = world.build(graph());
+    assert_eq!(ran, Vec::<String>::new());
+    assert!(second.unwrap().unwrap().join("two").exists());
+    assert_eq!(world.said(), ["cached", "cached"]);
+}
+
+#[test]
+fn only_what_depends_on_an_edited_file_runs_again() {
+    let Some(world) = World::new() else { return };
+    let graph = || {
+        let mut builder = Builder::new();
+        let files = context(&mut builder);
+        let tools = run(&mut builder, None, "tools t");
+        let sources = copy(&mut builder, Some(tools), &[(files, "/a", "/a")]);
+        let made = run(&mut builder, Some(sources), "made m");
+        builder.finish(Some(made))
+    };
+    world.write("a", "1");
+    world.write("b", "1");
+    assert_eq!(world.build(graph()).1, ["tools t", "made m"]);
+    world.write("b", "2");
+    assert_eq!(world.build(graph()).1, Vec::<String>::new());
+    world.write("a", "2");
+    assert_eq!(world.build(graph()).1, ["made m"]);
+    world.write("a", "1");
+    assert_eq!(
+        world.build(graph()).1,
+        Vec::<String>::new(),
+        "an old state is found again"
+    );
+}
+
+#[test]
+fn a_rebuilt_stage_with_the_same_files_stops_the_rebuilding() {
+    let Some(world) = World::new() else { return };
+    let graph = |first: &str| {
+        let mut builder = Builder::new();
+        let noise = run(&mut builder, None, &format!("{first} noise"));
+        let stage = run(&mut builder, Some(noise), "same out");
+        let copied = copy(&mut builder, None, &[(stage, "/out", "/out")]);
+        let last = run(&mut builder, Some(copied), "last l");
+        builder.finish(Some(last))
+    };
+    assert_eq!(world.build(graph("1")).1, ["1 noise", "same out", "last l"]);
+    assert_eq!(world.build(graph("2")).1, ["2 noise", "same out"]);
+    assert_eq!(
+        world.build(graph("2")).1,
+        Vec::<String>::new(),
+        "and is found at once the next time"
+    );
+}
+
+#[test]
+fn independent_steps_run_at_the_same_time_unless_told_otherwise() {
+    let Some(mut world) = World::new() else { return };
+    let graph = |word: &str| {
+        let mut builder = Builder::new();
+        let a = run(&mut builder, None, &format!("{word} a"));
+        let b = run(&mut builder, None, &format!("{word} b"));
+        let both = copy(&mut builder, None, &[(a, "/", "/"), (b, "/", "/")]);
+        builder.finish(Some(both))
+    };
+    world.build(graph("meet")).0.unwrap();
+    world.parallelism = Some(1);
+    world.executor.most.store(0, Ordering::SeqCst);
+    world.build(graph("x")).0.unwrap();
+    assert_eq!(world.executor.most.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn the_first_failure_stops_the_others_and_is_the_one_told() {
+    let Some(world) = World::new() else { return };
+    let mut builder = Builder::new();
+    let good = run(&mut builder, None, "hang a");
+    let bad = run(&mut builder, None, "fail b");
+    let both = copy(&mut builder, None, &[(good, "/", "/"), (bad, "/", "/")]);
+    let (result, _) = world.build(builder.finish(Some(both)));
+    let error = result.unwrap_err().to_string();
+    assert_eq!(error, "process \"fail b\" did not complete successfully: exit code: 3");
+    let mut said = world.said();
+    said.sort();
+    assert_eq!(said, ["cancelled", "failed"]);
+}
+
+#[test]
+fn a_step_that_runs_again_says_why() {
+    let Some(world) = World::new() else { return };
+    let graph = || {
+        let mut builder = Builder::new();
+        let files = context(&mut builder);
+        let copied = copy(&mut builder, None, &[(files, "/", "/")]);
+        builder.finish(Some(copied))
+    };
+    for (name, content) in [("a", "1"), ("b", "1"), ("a", "2")] {
+        world.write(name, content);
+        world.build(graph()).0.unwrap();
+    }
+    assert!(
+        world
+            .said()
+            .iter()
+            .any(|note| note.starts_with("runs again: ") && note.contains('a')),
+        "{:?}",
+        world.said()
+    );
+}
+
+#[test]
+fn what_is_not_needed_is_not_asked_for() {
+    let Some(world) = World::new() else { return };
+    let (result, ran) = world.build(Builder::new().finish(None));
+    assert_eq!((result.unwrap(), ran), (None, vec![]));
+}

@@ -1,0 +1,119 @@
+//! The straight line: from a request to an image where the user asked for it. Design §1 in code.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cache::Store;
+use export::Receipt;
+use frontend::Plan;
+use sandbox::{Cancel, Isolation, Namespaces};
+use solver::{Failure, Reporter, Session, Solver};
+
+use crate::commands::Setting;
+use crate::deliver::{self, Delivery};
+use crate::error::CommandError;
+use crate::images::{self, Images, Pull};
+use crate::interrupt;
+use crate::request::{self, BuildRequest};
+use crate::ui;
+
+/// Builds what `request` asks for, showing progress; at the end says what came out.
+///
+/// # Errors
+/// The first thing that failed, with the user's own lines and the next step.
+pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Isolation) -> Result<(), CommandError> {
+    let heading = format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
+    let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
+    let cancel = Cancel::new();
+    let built = interrupt::cancelling(&cancel, build(&request, setting, &reporter, &cancel)).await;
+    let failed = progress.finish();
+    match built {
+        Ok(receipt) => deliver::tell(&request, receipt.as_ref()),
+        Err(error) => {
+            let report = ui::report(&failed, &request.dockerfile.name, &request.dockerfile.text);
+            Err(error.report(report))
+        }
+    }
+}
+
+async fn build(
+    request: &BuildRequest,
+    setting: &Setting,
+    reporter: &Reporter,
+    cancel: &Cancel,
+) -> Result<Option<Receipt>, CommandError> {
+    let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
+    let pull = if request.pull { Pull::Always } else { Pull::Missing };
+    let images = Arc::new(Images::new(
+        store.clone(),
+        images::client_options(&setting.environment),
+        pull,
+        reporter.clone(),
+    ));
+    let plan = plan(request, &images, reporter).await?;
+    let solver = Solver {
+        build: name_of_build(),
+        store: store.clone(),
+        images: images.clone(),
+        executor: Arc::new(Namespaces),
+        session: Session {
+            contexts: request.contexts.clone(),
+        },
+        reporter: reporter.clone(),
+        cancel: cancel.clone(),
+        max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
+    };
+    let solved = solver.solve(plan.definition).await.map_err(build_failed)?;
+    let result = Delivery {
+        request,
+        store: &store,
+        snapshot: solved.snapshot.as_ref(),
+        config: &plan.config,
+        epoch: plan.epoch,
+        images: &images,
+    };
+    let receipt = result.all(reporter).await?;
+    store.settle();
+    Ok(receipt)
+}
+
+async fn plan(request: &BuildRequest, images: &Images, reporter: &Reporter) -> Result<Plan, CommandError> {
+    let name = &request.dockerfile.name;
+    reporter
+        .start(format!("[internal] load build definition from {name}"))
+        .done();
+    let planned = frontend::plan(&request.dockerfile.text, &request.options, images).await;
+    planned.map_err(|error| {
+        let step = reporter.start(format!("[internal] read {name}"));
+        step.failed(Failure {
+            message: error.to_string(),
+            lines: error.lines().into_iter().next(),
+            log: None,
+        });
+        let failure = CommandError::failed("failed to build: failed to solve").because(&error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
+}
+
+fn build_failed(error: solver::Error) -> CommandError {
+    match &error {
+        solver::Error::Cancelled => CommandError::cancelled(),
+        solver::Error::Step { log, source, .. } => CommandError::failed("failed to build: failed to solve")
+            .because(&**source)
+            .log(log.clone()),
+    }
+}
+
+/// A name for the folder of this build's logs: sorted by name, builds are sorted by time.
+fn name_of_build() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!(
+        "{:010}.{:03}-{}",
+        since.as_secs(),
+        since.subsec_millis(),
+        std::process::id()
+    )
+}

@@ -1,0 +1,253 @@
+//! Where images come from, all places in one: the store, OCI layouts, registries.
+//!
+//! A name is looked up in the store first (images built, pulled or tagged here), then at its registry; `--pull` asks the
+//! registry first. A name with a digest needs the network only if the store lacks the digest. Every answer is kept for
+//! the rest of the build, so a name means the same thing in all its steps.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cache::Store;
+use oci::layout::Layouts;
+use oci::{
+    Blob, BoxFuture, Descriptor, Digest, Fetch, ImageConfig, ImageName, ManifestKind, Platform, PortError, Reference,
+    ResolvedImage,
+};
+use solver::{Failure, Reporter};
+use tokio::sync::OnceCell;
+
+use crate::environment::Environment;
+
+/// When a registry is asked although the store knows the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// Only if the store does not know it.
+    Missing,
+    /// Always: `--pull`.
+    Always,
+}
+
+/// All places where images are, as one [`Fetch`].
+pub(crate) struct Images {
+    store: Store,
+    layouts: Layouts,
+    options: registry::ClientOptions,
+    client: OnceCell<registry::Client>,
+    pull: Pull,
+    reporter: Reporter,
+    answers: Mutex<HashMap<(ImageName, Platform), ResolvedImage>>,
+}
+
+impl Images {
+    /// Images of `store`, of layouts, and of registries reached by a client made with `options` when first needed.
+    pub(crate) fn new(store: Store, options: registry::ClientOptions, pull: Pull, reporter: Reporter) -> Images {
+        let answers = Mutex::new(HashMap::new());
+        Images {
+            store,
+            layouts: Layouts::default(),
+            options,
+            client: OnceCell::new(),
+            pull,
+            reporter,
+            answers,
+        }
+    }
+
+    /// The registry client, made when first asked for: reading certificates takes longer than a build with nothing to do.
+    pub(crate) async fn client(&self) -> Result<&registry::Client, PortError> {
+        let made = self
+            .client
+            .get_or_try_init(|| async { registry::Client::new(self.options.clone()) })
+            .await;
+        made.map_err(|error| PortError::Unreachable {
+            name: "the registry client".to_owned(),
+            detail: error.to_string(),
+        })
+    }
+
+    async fn ask(&self, name: &ImageName, platform: &Platform) -> Result<ResolvedImage, PortError> {
+        let reference = match name {
+            ImageName::Layout { .. } => return self.layouts.resolve(name, platform).await,
+            ImageName::Registry(reference) => reference,
+        };
+        if let Some(known) = self.in_store(reference, platform)? {
+            return Ok(known);
+        }
+        let resolved = self.client().await?.resolve(name, platform).await?;
+        // Kept by digest, so that a pinned name needs no network next time.
+        for bytes in [&resolved.manifest_bytes, &resolved.config_bytes] {
+            self.store.put_blob(bytes).map_err(|error| broken_store(name, &error))?;
+        }
+        Ok(resolved)
+    }
+
+    /// The image of that name or digest, if the store has its manifest and configuration.
+    fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ResolvedImage>, PortError> {
+        let name = ImageName::Registry(reference.clone());
+        let failed = |error: cache::Error| broken_store(&name, &error);
+        let root = match reference.digest() {
+            Some(digest) => match self.store.blob(&digest).map_err(failed)? {
+                Some(blob) => Descriptor::new("", digest, blob.size),
+                None => return Ok(None),
+            },
+            None if self.pull == Pull::Always => return Ok(None),
+            None => match self.store.image(reference).map_err(failed)? {
+                Some(image) => image.manifest,
+                None => return Ok(None),
+            },
+        };
+        let Some(manifest_bytes) = self.read(&root, &name)? else {
+            return Ok(None);
+        };
+        let content = |source| PortError::Content {
+            name: name.to_string(),
+            source,
+        };
+        let ManifestKind::Manifest(manifest) =
+            ManifestKind::parse(&root.media_type, &manifest_bytes).map_err(content)?
+        else {
+            return Ok(None);
+        };
+        let Some(config_bytes) = self.read(&manifest.config, &name)? else {
+            return Ok(None);
+        };
+        let config = ImageConfig::parse(&config_bytes).map_err(content)?;
+        if platform.preference(&config.platform()).is_none() {
+            return Ok(None);
+        }
+        let manifest_descriptor = Descriptor {
+            media_type: manifest.media_type.clone(),
+            ..root
+        };
+        let root = manifest_descriptor.clone();
+        Ok(Some(ResolvedImage {
+            name,
+            root,
+            manifest_descriptor,
+            manifest,
+            manifest_bytes,
+            config,
+            config_bytes,
+        }))
+    }
+
+    fn read(&self, blob: &Descriptor, name: &ImageName) -> Result<Option<Vec<u8>>, PortError> {
+        let Some(file) = self
+            .store
+            .blob(&blob.digest)
+            .map_err(|error| broken_store(name, &error))?
+        else {
+            return Ok(None);
+        };
+        let bytes = std::fs::read(&file.path).map_err(|error| broken_store(name, &error))?;
+        let actual = oci::Digest::of(&bytes);
+        if actual != blob.digest {
+            let source = oci::Error::DigestMismatch {
+                expected: blob.digest,
+                actual,
+            };
+            return Err(PortError::Content {
+                name: name.to_string(),
+                source,
+            });
+        }
+        Ok(Some(bytes))
+    }
+}
+
+impl Fetch for Images {
+    fn resolve<'a>(
+        &'a self,
+        name: &'a ImageName,
+        platform: &'a Platform,
+    ) -> BoxFuture<'a, Result<ResolvedImage, PortError>> {
+        Box::pin(async move {
+            let question = (name.clone(), platform.clone());
+            if let Some(known) = self
+                .answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&question)
+            {
+                return Ok(known.clone());
+            }
+            let step = self.reporter.start(format!("[internal] load metadata for {name}"));
+            match self.ask(name, platform).await {
+                Ok(resolved) => {
+                    step.done();
+                    let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                    // The graph names images by what their names led to.
+                    answers.insert((pinned(name, resolved.root.digest), platform.clone()), resolved.clone());
+                    answers.insert(question, resolved.clone());
+                    drop(answers);
+                    Ok(resolved)
+                }
+                Err(error) => {
+                    step.failed(Failure {
+                        message: error.to_string(),
+                        ..Failure::default()
+                    });
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn blob<'a>(&'a self, name: &'a ImageName, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {
+        Box::pin(async move {
+            match name {
+                ImageName::Layout { .. } => self.layouts.blob(name, blob).await,
+                ImageName::Registry(_) => self.client().await?.blob(name, blob).await,
+            }
+        })
+    }
+}
+
+/// How registries are reached from here: docker's and podman's credentials, and who we say we are.
+pub(crate) fn client_options(environment: &Environment) -> registry::ClientOptions {
+    let podman = ["REGISTRY_AUTH_FILE"]
+        .into_iter()
+        .filter_map(|name| environment.path(name))
+        .map(PathBuf::from);
+    let runtime = environment
+        .path("XDG_RUNTIME_DIR")
+        .map(|folder| Path::new(folder).join("containers/auth.json"));
+    let config = environment
+        .path("HOME")
+        .map(|folder| Path::new(folder).join(".config/containers/auth.json"));
+    registry::ClientOptions {
+        docker_config: environment.docker_config(),
+        auth_files: podman.chain(runtime).chain(config).collect(),
+        insecure: Vec::new(),
+        user_agent: format!("rbuild/{}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+impl fmt::Debug for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Images")
+            .field("pull", &self.pull)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same image by its digest.
+fn pinned(name: &ImageName, root: Digest) -> ImageName {
+    match name {
+        ImageName::Registry(reference) => ImageName::Registry(reference.pinned(root)),
+        ImageName::Layout { path, tag, .. } => ImageName::Layout {
+            path: path.clone(),
+            tag: tag.clone(),
+            digest: Some(root),
+        },
+    }
+}
+
+fn broken_store(name: &ImageName, error: &(dyn std::error::Error + 'static)) -> PortError {
+    PortError::Protocol {
+        name: name.to_string(),
+        detail: format!("the store failed: {error}"),
+    }
+}
