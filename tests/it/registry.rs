@@ -125,7 +125,10 @@ fn a_registry_that_asks_who_we_are_gets_the_credentials_of_the_docker_config() {
         command
     };
     let stderr = ends_with(&mut push(), 1).to_lowercase();
-    assert!(stderr.contains("401") || stderr.contains("unauthorized"), "{stderr}");
+    assert!(
+        stderr.contains("access denied") && stderr.contains(&registry.host()),
+        "{stderr}"
+    );
 
     let login = format!(
         "{{\"auths\":{{\"{}\":{{\"auth\":\"YWRhOnNlY3JldA==\"}}}}}}",
