@@ -224,9 +224,10 @@ pub(crate) fn binary() -> &'static Path {
     })
 }
 
-/// Where stores go: a real disk, outside any home directory. `scripts/test` gives one and deletes it.
+/// Where stores go: on a real disk. `scripts/test` gives a folder that every user can reach, and deletes it.
 fn scratch() -> PathBuf {
-    std::env::var_os("RBUILD_TEST_SCRATCH").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+    let target = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::env::var_os("RBUILD_TEST_SCRATCH").map_or_else(target, PathBuf::from)
 }
 
 /// Says what is missing, on a line of its own, and gives nothing.
