@@ -63,7 +63,10 @@ async fn build(
         cancel: cancel.clone(),
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
-    let solved = solver.solve(plan.definition).await.map_err(build_failed)?;
+    let solved = solver
+        .solve(plan.definition)
+        .await
+        .map_err(|error| build_failed(&error))?;
     let result = Delivery {
         request,
         store: &store,
@@ -98,8 +101,8 @@ async fn plan(request: &BuildRequest, images: &Images, reporter: &Reporter) -> R
     })
 }
 
-fn build_failed(error: solver::Error) -> CommandError {
-    match &error {
+fn build_failed(error: &solver::Error) -> CommandError {
+    match error {
         solver::Error::Cancelled => CommandError::cancelled(),
         solver::Error::Step { log, source, .. } => CommandError::failed("failed to build: failed to solve")
             .because(&**source)

@@ -58,7 +58,7 @@ impl Delivery<'_> {
             OutputSpec::Image { options, push, store } => {
                 let image = self.image(options, step)?;
                 let names: &[Reference] = if *store { &options.names } else { &[] };
-                export::to_store(self.store, &image, names).map_err(failed)?;
+                export::to_store(self.store, &image, names).map_err(|error| failed(&error))?;
                 for name in names {
                     step.moved(&format!("naming to {name}"), 0, None, true);
                 }
@@ -75,7 +75,7 @@ impl Delivery<'_> {
             OutputSpec::Directory { dest, epoch } => {
                 let tree = self.tree()?;
                 let epoch = epoch.or(self.epoch);
-                for skipped in export::to_directory(tree.path(), dest, epoch).map_err(failed)? {
+                for skipped in export::to_directory(tree.path(), dest, epoch).map_err(|error| failed(&error))? {
                     step.note(format!("left out: {} is a {}", skipped.path.display(), skipped.kind));
                 }
                 Ok(None)
@@ -83,7 +83,7 @@ impl Delivery<'_> {
             OutputSpec::Tar { dest, epoch } => {
                 let tree = self.tree()?;
                 let epoch = epoch.or(self.epoch);
-                write(dest, |out| export::to_tar(tree.path(), epoch, out)).map_err(failed)?;
+                write(dest, |out| export::to_tar(tree.path(), epoch, out)).map_err(|error| failed(&error))?;
                 Ok(None)
             }
             OutputSpec::CacheOnly => Ok(None),
@@ -92,8 +92,8 @@ impl Delivery<'_> {
 
     fn image(&self, options: &ImageOptions, step: &Step) -> Result<Image, CommandError> {
         let how = options.assembly(self.epoch);
-        let image =
-            export::assemble(self.store, self.snapshot, self.config.clone(), &how, &Told::new(step)).map_err(failed)?;
+        let image = export::assemble(self.store, self.snapshot, self.config.clone(), &how, &Told::new(step))
+            .map_err(|error| failed(&error))?;
         Ok(image)
     }
 
@@ -120,10 +120,9 @@ impl Delivery<'_> {
             ArchiveForm::Docker => export::to_docker_archive(self.store, image, &options.names, out, &told),
         };
         match dest {
-            ArchiveDest::File(dest) => write(dest, to).map_err(failed),
-            ArchiveDest::Directory(dest) => {
-                export::to_layout_directory(self.store, image, &options.names, dest, &told).map_err(failed)
-            }
+            ArchiveDest::File(dest) => write(dest, to).map_err(|error| failed(&error)),
+            ArchiveDest::Directory(dest) => export::to_layout_directory(self.store, image, &options.names, dest, &told)
+                .map_err(|error| failed(&error)),
             ArchiveDest::Load => load::send(self.request.loader.as_ref(), to),
         }
     }
@@ -182,8 +181,8 @@ fn write(dest: &FileDest, to: impl FnOnce(&mut dyn Write) -> Result<(), export::
     }
 }
 
-fn failed(error: export::Error) -> CommandError {
-    CommandError::failed("failed to export").because(&error)
+fn failed(error: &export::Error) -> CommandError {
+    CommandError::failed("failed to export").because(error)
 }
 
 /// Passes an exporter's progress on to a step, at most ten times a second besides what is done.

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
 use futures_util::future::join_all;
-use graph::{Definition, FileAction, FileOp, Op, Vertex, VertexId};
+use graph::{Definition, FileAction, FileOp, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::key::{self, CopySource};
-use crate::trees::{self, Sources};
+use crate::trees::{self, Source, Sources};
 use crate::{Error, Failure, Reporter, Session, Step, StepError, ops};
 
 /// Everything a build needs besides its graph.
@@ -143,6 +143,15 @@ impl Build {
         Stopped
     }
 
+    /// The same for a vertex whose work did not begin: it is shown all the same, as the step that failed.
+    fn fail_at_once(&self, vertex: &Vertex, source: StepError) -> Stopped {
+        self.solver
+            .reporter
+            .start(&vertex.metadata.name)
+            .failed(failure(vertex, None, &source));
+        self.fail(vertex, None, source)
+    }
+
     /// The vertex's key, and whether the store has its result.
     fn known<'a>(self: &'a Arc<Self>, id: VertexId) -> Asking<'a, Result<&'a Known, Stopped>> {
         Box::pin(async move { self.asked[&id].known.get_or_try_init(|| self.find(id)).await })
@@ -238,11 +247,7 @@ impl Build {
         Ok(slow)
     }
 
-    async fn key_below(
-        self: &Arc<Self>,
-        vertex: &Vertex,
-        base: Option<graph::InputIndex>,
-    ) -> Result<CacheKey, Stopped> {
+    async fn key_below(self: &Arc<Self>, vertex: &Vertex, base: Option<InputIndex>) -> Result<CacheKey, Stopped> {
         match base {
             Some(base) => Ok(self.known(vertex.inputs[base.0]).await?.key.clone()),
             None => Ok(key::of_nothing()),
@@ -274,26 +279,31 @@ impl Build {
         let copy = copies(file).nth(place).expect("the place of a copy").clone();
         let sources = self.sources(vertex).await?;
         let checksum = self.blocking(move || sources.checksum(&copy)).await;
-        checksum.map_err(|error| self.fail(vertex, None, error))
+        checksum.map_err(|error| self.fail_at_once(vertex, error))
     }
 
     /// The trees and contexts that the vertex's copies read.
     async fn sources(self: &Arc<Self>, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
         let base = vertex.op.base();
+        let is_source = |input: &InputIndex| Some(*input) != base || is_also_source(vertex, *input);
+        let inputs: Vec<InputIndex> = vertex.op.inputs().into_iter().filter(is_source).collect();
         let mut sources = Sources::new(self.solver.store.clone());
-        for input in vertex
-            .op
-            .inputs()
-            .into_iter()
-            .filter(|input| Some(*input) != base || is_also_source(vertex, *input))
+        // All at once: they may be stages that are still to be built.
+        for (input, source) in inputs
+            .iter()
+            .zip(join_all(inputs.iter().map(|input| self.source(vertex, *input))).await)
         {
-            let id = vertex.inputs[input.0];
-            match &self.definition.vertex(id).op {
-                Op::Local(local) => sources.add_context(input, self.context(vertex, id, local).await?),
-                _ => sources.add_snapshot(input, self.snapshot(id).await?),
-            }
+            sources.add(*input, source?);
         }
         Ok(Arc::new(sources))
+    }
+
+    async fn source(self: &Arc<Self>, reader: &Vertex, input: InputIndex) -> Result<Source, Stopped> {
+        let id = reader.inputs[input.0];
+        match &self.definition.vertex(id).op {
+            Op::Local(local) => Ok(Source::Context(self.context(reader, id, local).await?)),
+            _ => Ok(Source::snapshot(self.snapshot(id).await?)),
+        }
     }
 
     async fn context(
@@ -439,7 +449,7 @@ fn copies(file: &FileOp) -> impl Iterator<Item = &graph::Copy> {
 }
 
 /// Whether a copy of the vertex reads the very tree it changes (`COPY --from=` of its own base).
-fn is_also_source(vertex: &Vertex, input: graph::InputIndex) -> bool {
+fn is_also_source(vertex: &Vertex, input: InputIndex) -> bool {
     match &vertex.op {
         Op::File(file) => copies(file).any(|copy| copy.from == input),
         Op::Image(_) | Op::Local(_) | Op::Exec(_) => false,

@@ -16,12 +16,27 @@ pub(crate) struct Sources {
     trees: HashMap<InputIndex, Source>,
 }
 
-enum Source {
+/// Where the files of one input are.
+pub(crate) enum Source {
+    /// In a context's directory.
     Context(Arc<Context>),
-    Snapshot {
-        snapshot: Option<Snapshot>,
-        mounted: OnceLock<Mounted>,
-    },
+    /// In a snapshot, or in none: the empty tree.
+    Snapshot(LazyMount),
+}
+
+/// A snapshot, mounted when its files are first asked for.
+pub(crate) struct LazyMount {
+    snapshot: Option<Snapshot>,
+    mounted: OnceLock<Mounted>,
+}
+
+impl Source {
+    pub(crate) fn snapshot(snapshot: Option<Snapshot>) -> Source {
+        Source::Snapshot(LazyMount {
+            snapshot,
+            mounted: OnceLock::new(),
+        })
+    }
 }
 
 /// A mounted snapshot, or an empty tree.
@@ -42,25 +57,15 @@ impl Sources {
         }
     }
 
-    pub(crate) fn add_context(&mut self, input: InputIndex, context: Arc<Context>) {
-        self.trees.insert(input, Source::Context(context));
-    }
-
-    pub(crate) fn add_snapshot(&mut self, input: InputIndex, snapshot: Option<Snapshot>) {
-        self.trees.insert(
-            input,
-            Source::Snapshot {
-                snapshot,
-                mounted: OnceLock::new(),
-            },
-        );
+    pub(crate) fn add(&mut self, input: InputIndex, source: Source) {
+        self.trees.insert(input, source);
     }
 
     /// The files of an input.
     pub(crate) fn tree(&self, input: InputIndex) -> Result<Tree<'_>, StepError> {
         match self.trees.get(&input).expect("every copy's input was added") {
             Source::Context(context) => Ok(Tree::Context(context)),
-            Source::Snapshot { snapshot, mounted } => {
+            Source::Snapshot(LazyMount { snapshot, mounted }) => {
                 if mounted.get().is_none() {
                     // Lost against another thread, the second mount is undone at once.
                     let _ = mounted.set(mount(&self.store, snapshot.as_ref())?);

@@ -1,5 +1,6 @@
 //! FROM: the layers of an image, downloaded and unpacked at the same time.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -101,9 +102,14 @@ async fn fetch(
     let mover = Arc::new(step.mover(&layer.digest.to_string(), Some(layer.size)));
     let (store, layer, at) = (store.clone(), layer.clone(), mover.clone());
     let unpacked = blocking(move || {
+        let arrived = Cell::new(0);
+        let more = |bytes| {
+            arrived.set(arrived.get() + bytes);
+            at.moved(arrived.get());
+        };
         store
-            .unpack_layer(&layer, diff_id, content, &|size| at.moved(size))
-            .map(|u| (u, layer.size))
+            .unpack_layer(&layer, diff_id, content, &more)
+            .map(|unpacked| (unpacked, layer.size))
     })
     .await;
     match unpacked {
