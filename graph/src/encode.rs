@@ -126,10 +126,10 @@ impl Encode for ExecOp {
         encoder.text("network", network);
         // The addresses are not what the step depends on: BuildKit leaves them out of the key too.
         encoder.list("extra-hosts", &self.extra_hosts, |encoder, (name, _)| {
-            encoder.text("name", name)
+            encoder.text("name", name);
         });
         encoder.option("shm-size", self.shm_size, |encoder, size| {
-            encoder.number("shm-size", size)
+            encoder.number("shm-size", size);
         });
         encoder.list("ulimits", &self.ulimits, |encoder, limit| {
             encoder.text("limit", &format!("{}={}:{}", limit.name, limit.soft, limit.hard));
@@ -146,7 +146,7 @@ impl Encode for Process {
         encoder.text("working-directory", &self.working_directory);
         encoder.text("user", &self.user);
         encoder.option("hostname", self.hostname.as_deref(), |encoder, name| {
-            encoder.text("hostname", name)
+            encoder.text("hostname", name);
         });
     }
 }
@@ -177,7 +177,7 @@ impl Copy {
         encoder.text("destination", &self.destination);
         encoder.option("owner", self.owner.as_ref(), |encoder, owner| owner.encode(encoder));
         encoder.option("mode", self.mode, |encoder, mode| {
-            encoder.number("mode", u64::from(mode))
+            encoder.number("mode", u64::from(mode));
         });
         let unpack = match self.unpack {
             Unpack::Never => "never",
@@ -194,7 +194,7 @@ impl Encode for MakeDirectory {
         encoder.number("mode", u64::from(self.mode));
         encoder.option("owner", self.owner.as_ref(), |encoder, owner| owner.encode(encoder));
         encoder.option("timestamp", self.timestamp, |encoder, time| {
-            encoder.bytes("timestamp", &time.to_le_bytes())
+            encoder.bytes("timestamp", &time.to_le_bytes());
         });
     }
 }

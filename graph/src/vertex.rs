@@ -48,7 +48,7 @@ impl Vertex {
         let mut encoder = Encoder::new("vertex");
         self.op.encode(&mut encoder);
         encoder.list("inputs", &self.inputs, |encoder, input| {
-            encoder.bytes("id", input.0.raw())
+            encoder.bytes("id", input.0.raw());
         });
         VertexId(encoder.finish())
     }

@@ -222,10 +222,10 @@ impl Build {
             let input = vertex.inputs[copy.from.0];
             sources.push(match self.definition.vertex(input).op {
                 Op::Local(_) => CopySource::Content(self.checksum(vertex, file, sources.len()).await?),
-                _ => CopySource::Tree(self.known(input).await?.key.clone()),
+                _ => CopySource::Tree(self.known(input).await?.key),
             });
         }
-        let quick = self.look_up(vertex, key::of_file(file, base.clone(), &sources))?;
+        let quick = self.look_up(vertex, key::of_file(file, base, &sources))?;
         let by_content = sources.iter().all(|source| matches!(source, CopySource::Content(_)));
         if by_content || matches!(quick.found, Found::Yes(_)) {
             return Ok(quick);
@@ -249,7 +249,7 @@ impl Build {
 
     async fn key_below(self: &Arc<Self>, vertex: &Vertex, base: Option<InputIndex>) -> Result<CacheKey, Stopped> {
         match base {
-            Some(base) => Ok(self.known(vertex.inputs[base.0]).await?.key.clone()),
+            Some(base) => Ok(self.known(vertex.inputs[base.0]).await?.key),
             None => Ok(key::of_nothing()),
         }
     }
@@ -336,7 +336,7 @@ impl Build {
         let known = self.known(id).await?;
         let alias = match &known.found {
             Found::Yes(snapshot) => return Ok(snapshot.clone()),
-            Found::No { alias } => alias.clone(),
+            Found::No { alias } => *alias,
         };
         let vertex = self.definition.vertex(id);
         if let Op::Image(image) = &vertex.op {
@@ -357,7 +357,7 @@ impl Build {
         let work = ops::Work {
             solver: self.solver.clone(),
             vertex: vertex.clone(),
-            key: known.key.clone(),
+            key: known.key,
             alias,
             base,
             sources,

@@ -2,6 +2,12 @@
 //!
 //! The store mounts overlays, so these need root (or a user namespace) and say so where they have neither.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and tells what it skips"
+)]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
