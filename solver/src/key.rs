@@ -107,7 +107,7 @@ mod tests {
             ("network", |op| op.network = NetworkMode::None),
             ("shm size", |op| op.shm_size = Some(1)),
             ("name of an extra host", |op| {
-                op.extra_hosts.push(("a".into(), "1.2.3.4".into()))
+                op.extra_hosts.push(("a".into(), "1.2.3.4".into()));
             }),
         ];
         for (what, change) in changes {
