@@ -31,7 +31,8 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
         Ok(receipt) => deliver::tell(&request, receipt.as_ref()),
         Err(error) => {
             let report = ui::report(&failed, &request.dockerfile.name, &request.dockerfile.text);
-            Err(error.report(report))
+            // A failure before the first step has brought its own.
+            Err(if report.is_empty() { error } else { error.report(report) })
         }
     }
 }
@@ -82,23 +83,30 @@ async fn build(
 
 async fn plan(request: &BuildRequest, images: &Images, reporter: &Reporter) -> Result<Plan, CommandError> {
     let name = &request.dockerfile.name;
-    reporter
-        .start(format!("[internal] load build definition from {name}"))
-        .done();
-    let planned = frontend::plan(&request.dockerfile.text, &request.options, images).await;
-    planned.map_err(|error| {
-        let step = reporter.start(format!("[internal] read {name}"));
-        step.failed(Failure {
-            message: error.to_string(),
-            lines: error.lines().into_iter().next(),
-            log: None,
-        });
-        let failure = CommandError::failed("failed to build: failed to solve").because(&error);
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+    let step = reporter.start(format!("[internal] load build definition from {name}"));
+    match frontend::plan(&request.dockerfile.text, &request.options, images).await {
+        Ok(plan) => {
+            for warning in &plan.warnings {
+                let line = warning.lines.first().map(|lines| format!(" (line {})", lines.0.start));
+                step.note(format!("warning: {warning}{}", line.unwrap_or_default()));
+            }
+            step.done();
+            Ok(plan)
         }
-    })
+        Err(error) => {
+            let failure = CommandError::failed("failed to build: failed to solve").because(&error);
+            step.failed(Failure {
+                message: error.to_string(),
+                ..Failure::default()
+            });
+            let excerpt = ui::excerpt(name, &request.dockerfile.text, &error.lines());
+            let failure = failure.report(excerpt.unwrap_or_default());
+            Err(match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        }
+    }
 }
 
 fn build_failed(error: &solver::Error) -> CommandError {

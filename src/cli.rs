@@ -38,7 +38,7 @@ Exit codes:
 #[command(
     name = "rbuild",
     bin_name = "rbuild",
-    version,
+    version = crate::commands::version::TEXT.as_str(),
     after_help = EXAMPLE,
     override_usage = "rbuild [FLAGS] CONTEXT\n       rbuild COMMAND …",
     args_override_self = true,

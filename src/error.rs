@@ -83,13 +83,18 @@ impl CommandError {
     /// The same failure, its causes told, and the hint they call for.
     pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> CommandError {
         let mut cause = Some(error);
+        let mut is_isolation = false;
         while let Some(error) = cause {
             let text = error.to_string();
+            // What the kernel answers about namespaces says «no space» of its limits, and the error itself what to do.
+            is_isolation |= error.is::<sandbox::Error>();
             // A transparent error says the same as its cause.
             if !self.message.ends_with(&text) {
                 let _ = write!(self.message, ": {text}");
             }
-            self.hint = hint_for(error).or(self.hint);
+            if !is_isolation {
+                self.hint = hint_for(error).or(self.hint);
+            }
             cause = error.source();
         }
         self
@@ -161,6 +166,10 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
             _ => String::new(),
         };
         return Some(format!("log in with `docker login{host}`, or check the name"));
+    }
+    if let Some(PortError::Unreachable { .. }) = error.downcast_ref() {
+        let other = "--build-context NAME=oci-layout://DIR";
+        return Some(format!("check the name and the network; an image from elsewhere can be given with {other}"));
     }
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

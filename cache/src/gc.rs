@@ -124,9 +124,27 @@ impl Store {
         outcome
     }
 
+    /// Removes the logs of builds that ended long enough ago.
+    fn remove_logs(&self, wish: &Prune) -> Result<(), Error> {
+        let logs = self.path("logs");
+        for entry in std::fs::read_dir(&logs).map_err(failed("read", &logs))? {
+            let entry = entry.map_err(failed("read", &logs))?;
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified
+                .map_err(failed("read", &entry.path()))?
+                .elapsed()
+                .unwrap_or_default();
+            if wish.older_than.is_none_or(|least| age >= least) {
+                self.remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn prune_alone(&self, wish: &Prune) -> Result<Pruned, Error> {
         self.loaded(HashMap::clear);
         self.remove_unrecorded()?;
+        self.remove_logs(wish)?;
         let items = self.items()?;
         let doomed = choose(&items, wish, now());
         self.index().write("prune", |transaction| {

@@ -5,13 +5,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Removes what is at `path`, file or tree; it is fine if nothing is.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
-    remove_at(CWD, &name)
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // The way to the store may lead through mounts; only what is below must not.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = match rustix::fs::open(parent, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    let name = CString::new(name.as_encoded_bytes())?;
+    remove_at(parent.as_fd(), &name)
 }
 
 /// Removes the entry `name` of `parent`, file or tree; it is fine if there is none.

@@ -368,7 +368,10 @@ fn map_by_programs(pid: u32, maps: &Maps) -> Answer {
                     message,
                 };
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Answer::Missing(program),
+            // A folder of PATH that may not be read makes the search end in «denied» although nothing was found.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                return Answer::Missing(program);
+            }
             Err(error) => {
                 return Answer::Refused {
                     program: program.name().to_owned(),

@@ -435,7 +435,7 @@ impl Build {
 
 fn failure(vertex: &Vertex, log: Option<PathBuf>, error: &StepError) -> Failure {
     Failure {
-        message: error.to_string(),
+        message: crate::error::chain(error),
         lines: vertex.metadata.lines.clone(),
         log,
     }

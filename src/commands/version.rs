@@ -1,6 +1,7 @@
 //! `rbuild version`.
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use super::answer;
 use crate::error::CommandError;
@@ -10,9 +11,14 @@ use crate::error::CommandError;
 /// # Errors
 /// When standard output cannot be written.
 pub(crate) fn run() -> Result<ExitCode, CommandError> {
+    answer(format_args!("rbuild {}\n", *TEXT))
+}
+
+/// Version and commit.
+pub(crate) static TEXT: LazyLock<String> = LazyLock::new(|| {
     let version = env!("CARGO_PKG_VERSION");
     match option_env!("RBUILD_COMMIT") {
-        Some(commit) => answer(format_args!("rbuild {version} ({commit})\n")),
-        None => answer(format_args!("rbuild {version}\n")),
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
     }
-}
+});

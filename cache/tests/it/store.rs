@@ -42,6 +42,17 @@ fn a_dropped_tree_leaves_nothing() {
 }
 
 #[test]
+fn a_dropped_tree_leaves_nothing_on_another_filesystem_either() {
+    let Ok(root) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: needs a /dev/shm to write to");
+        return;
+    };
+    let store = Store::open(root.path()).unwrap();
+    drop(store.prepare(None).unwrap());
+    assert_eq!(fs::read_dir(root.path().join("v1/tmp")).unwrap().count(), 0);
+}
+
+#[test]
 fn the_root_of_a_tree_from_nothing_is_always_the_same() {
     let (_root, store) = new_store();
     if !can_mount(&store) {
