@@ -169,7 +169,9 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(PortError::Unreachable { .. }) = error.downcast_ref() {
         let other = "--build-context NAME=oci-layout://DIR";
-        return Some(format!("check the name and the network; an image from elsewhere can be given with {other}"));
+        return Some(format!(
+            "check the name and the network; an image from elsewhere can be given with {other}"
+        ));
     }
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -11,6 +11,8 @@
 )]
 
 mod concurrency;
+mod determinism;
+mod disk;
 mod errors;
 mod examples;
 mod interrupt;

@@ -1,0 +1,61 @@
+//! The same inputs give the same image, whoever builds it, where and when.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Bases, User, Workshop, run};
+
+const FILES: [(&str, &str); 4] = [
+    (
+        "Dockerfile",
+        "FROM busybox\nWORKDIR /srv/app\nCOPY . .\nCOPY --chown=daemon:mail --chmod=640 a /etc/a\nADD b /deep/er/b\nENV A=1\nCMD [\"cat\", \"/etc/a\"]\n",
+    ),
+    ("a", "one\n"),
+    ("b", "two\n"),
+    ("folder/c", "three\n"),
+];
+
+#[test]
+fn two_stores_make_the_same_image_also_later_and_as_another_user() {
+    let Some(bases) = Bases::find() else { return };
+    let first = Workshop::own();
+    let context = first.context("context", &FILES);
+    let digest = built(&first, bases, &context);
+    // A second later, so that a clock that gets into the image shows.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = Workshop::own();
+    assert_eq!(built(&second, bases, &context), digest);
+    if let Some(user) = User::ordinary() {
+        let third = Workshop::new(user);
+        let copy = third.path("context");
+        run(Command::new("cp").arg("-a").arg(&context).arg(&copy));
+        assert_eq!(built(&third, bases, &copy), digest);
+    }
+}
+
+#[test]
+fn an_archive_is_the_same_to_the_byte() {
+    let Some(bases) = Bases::find() else { return };
+    let archive = |workshop: &Workshop, context: &Path, kind: &str| {
+        let dest = workshop.path(kind);
+        let output = format!("type={kind},dest={}", dest.display());
+        run(workshop.build(bases, context).args(["-t", "same:1", "-o", &output]));
+        std::fs::read(dest).unwrap()
+    };
+    let (first, second) = (Workshop::own(), Workshop::own());
+    let context = first.context("context", &FILES);
+    for kind in ["oci", "docker", "tar"] {
+        assert!(
+            archive(&first, &context, kind) == archive(&second, &context, kind),
+            "{kind}"
+        );
+    }
+}
+
+fn built(workshop: &Workshop, bases: &Bases, context: &Path) -> String {
+    run(workshop.build(bases, context).args(["-t", "same:1"]));
+    let images: Value = serde_json::from_str(&run(workshop.rbuild().args(["inspect", "same:1"]))).unwrap();
+    images[0]["Descriptor"]["digest"].as_str().unwrap().to_owned()
+}
