@@ -8,9 +8,9 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::Error;
 use crate::error::index_failed;
@@ -18,6 +18,10 @@ use crate::error::index_failed;
 /// `rbld`, by which file(1) and we know the database.
 const APPLICATION: i32 = 0x7262_6c64;
 const VERSION: i32 = 1;
+/// How long another process may keep the database busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries to open it.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// `boot` and `durable` say whether the files of a row have certainly reached the disk.
 const SCHEMA: &str = "
@@ -59,17 +63,32 @@ pub(crate) struct Index {
 
 impl Index {
     /// Opens the database at `path`, which is made if there is none.
+    ///
+    /// While another process makes it, or cleans up as the last one that had it open, SQLite may refuse at once, whatever
+    /// the timeout ([Sometimes Queries Return SQLITE_BUSY In WAL Mode](https://sqlite.org/wal.html)): so it is tried
+    /// again.
     pub(crate) fn open(path: &Path) -> Result<Index, Error> {
-        let open = index_failed("open the database");
-        let mut connection = Connection::open(path).map_err(open)?;
-        connection
-            .busy_timeout(Duration::from_secs(30))
-            .map_err(index_failed("wait"))?;
+        let begin = Instant::now();
+        loop {
+            match Index::try_to_open(path) {
+                Err(error) if is_busy(&error) && begin.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_to_open(path: &Path) -> Result<Index, Error> {
+        let mut connection = Connection::open(path).map_err(index_failed("open the database"))?;
+        connection.busy_timeout(PATIENCE).map_err(index_failed("wait"))?;
         connection.set_prepared_statement_cache_capacity(64);
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
-            .map_err(index_failed("choose the journal"))?;
+            .execute_batch("PRAGMA synchronous = NORMAL")
+            .map_err(index_failed("choose when to flush"))?;
         if version(&connection)? == 0 {
+            // Kept in the file from here on.
+            connection
+                .execute_batch("PRAGMA journal_mode = WAL")
+                .map_err(index_failed("choose the journal"))?;
             create(&mut connection)?;
         }
         check(&connection, path)?;
@@ -99,6 +118,16 @@ impl Index {
         })();
         outcome.map_err(index_failed(action))
     }
+}
+
+fn is_busy(error: &Error) -> bool {
+    let Error::Index { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn version(connection: &Connection) -> Result<i32, Error> {
