@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
-use futures_util::future::join_all;
+use futures_util::future::{Either, join, join_all, select};
 use graph::{Definition, FileAction, FileOp, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::key::{self, CopySource};
 use crate::trees::{self, Source, Sources};
@@ -61,7 +61,7 @@ impl Solver {
         let Some(target) = definition.target() else {
             return Ok(Solved { snapshot: None });
         };
-        let asked = definition.iter().map(|(id, _)| (id, Asked::default())).collect();
+        let asked = definition.iter().map(|(id, _)| (id, Asked::new())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
         let build = Arc::new(Build {
             solver: self.clone(),
@@ -72,8 +72,7 @@ impl Solver {
         });
         // Every key is needed for the target's; asking for all at once, inputs first, keeps the recursion flat.
         let all: Vec<VertexId> = build.definition.iter().map(|(id, _)| id).collect();
-        let (snapshot, _) =
-            futures_util::future::join(build.snapshot(target), join_all(all.iter().map(|id| build.known(*id)))).await;
+        let (snapshot, _) = join(build.snapshot(target), join_all(all.iter().map(|id| build.known(*id)))).await;
         match snapshot {
             Ok(snapshot) => Ok(Solved { snapshot }),
             Err(Stopped) => Err(build.first_failure()),
@@ -94,11 +93,31 @@ struct Build {
 type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What has been asked of a vertex; each answer is found once.
-#[derive(Default)]
 struct Asked {
     known: OnceCell<Known>,
     snapshot: OnceCell<Option<Snapshot>>,
     context: OnceCell<Arc<crate::files::Context>>,
+    /// Whether the key has to wait for files that are still to be made.
+    waits: watch::Sender<bool>,
+}
+
+impl Asked {
+    fn new() -> Asked {
+        let (known, snapshot, context) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let waits = watch::Sender::new(false);
+        Asked {
+            known,
+            snapshot,
+            context,
+            waits,
+        }
+    }
+
+    /// Ends when it turns out that the key has to wait.
+    async fn waits(&self) {
+        // The sender lives as long as the vertex: there is no other end than that it is so.
+        let _ = self.waits.subscribe().wait_for(|waits| *waits).await;
+    }
 }
 
 /// What is known of a vertex without doing its work.
@@ -181,10 +200,10 @@ impl Build {
                 found: Found::Yes(None),
             },
             Op::Exec(exec) => {
-                let root = self.key_below(vertex, exec.root).await?;
+                let root = self.key_below(id, exec.root).await?;
                 self.look_up(vertex, key::of_exec(exec, root))?
             }
-            Op::File(file) => self.find_file(vertex, file).await?,
+            Op::File(file) => self.find_file(id, file).await?,
         };
         if matches!(known.found, Found::Yes(_)) && !matches!(vertex.op, Op::Local(_)) {
             self.solver.reporter.start(&vertex.metadata.name).cached();
@@ -215,8 +234,9 @@ impl Build {
         })
     }
 
-    async fn find_file(self: &Arc<Self>, vertex: &Vertex, file: &FileOp) -> Result<Known, Stopped> {
-        let base = self.key_below(vertex, file.base).await?;
+    async fn find_file(self: &Arc<Self>, id: VertexId, file: &FileOp) -> Result<Known, Stopped> {
+        let vertex = self.definition.vertex(id);
+        let base = self.key_below(id, file.base).await?;
         let mut sources = Vec::new();
         for copy in copies(file) {
             let input = vertex.inputs[copy.from.0];
@@ -230,6 +250,8 @@ impl Build {
         if by_content || matches!(quick.found, Found::Yes(_)) {
             return Ok(quick);
         }
+        self.asked[&id].waits.send_replace(true);
+        self.build_ahead(vertex).await?;
         for (place, source) in sources.iter_mut().enumerate() {
             if matches!(source, CopySource::Tree(_)) {
                 *source = CopySource::Content(self.checksum(vertex, file, place).await?);
@@ -247,11 +269,39 @@ impl Build {
         Ok(slow)
     }
 
-    async fn key_below(self: &Arc<Self>, vertex: &Vertex, base: Option<InputIndex>) -> Result<CacheKey, Stopped> {
-        match base {
-            Some(base) => Ok(self.known(vertex.inputs[base.0]).await?.key),
-            None => Ok(key::of_nothing()),
-        }
+    /// The key of the tree below the vertex.
+    ///
+    /// Where that has to wait for files still to be made, so has this vertex's own, and no record will know it: the
+    /// stages that it reads are built meanwhile.
+    async fn key_below(self: &Arc<Self>, id: VertexId, base: Option<InputIndex>) -> Result<CacheKey, Stopped> {
+        let vertex = self.definition.vertex(id);
+        let Some(base) = base else { return Ok(key::of_nothing()) };
+        let below = vertex.inputs[base.0];
+        let known = match select(self.known(below), pin!(self.asked[&below].waits())).await {
+            Either::Left((known, _)) => known?,
+            Either::Right(((), known)) => {
+                self.asked[&id].waits.send_replace(true);
+                let (known, ahead) = join(known, self.build_ahead(vertex)).await;
+                ahead?;
+                known?
+            }
+        };
+        Ok(known.key)
+    }
+
+    /// Makes the trees that the vertex stands on and copies from, except those that are found and images: a vertex that
+    /// no record knows by what led to it is hardly known by the files it reads if these were never made.
+    async fn build_ahead(self: &Arc<Self>, vertex: &Vertex) -> Result<(), Stopped> {
+        let inputs = vertex.op.inputs().into_iter();
+        let making = inputs.map(|input| async move {
+            let id = vertex.inputs[input.0];
+            let is_stage = matches!(self.definition.vertex(id).op, Op::Exec(_) | Op::File(_));
+            if is_stage && matches!(self.known(id).await?.found, Found::No { .. }) {
+                self.snapshot(id).await?;
+            }
+            Ok(())
+        });
+        join_all(making).await.into_iter().collect()
     }
 
     fn look_up(&self, vertex: &Vertex, key: CacheKey) -> Result<Known, Stopped> {
@@ -342,7 +392,7 @@ impl Build {
         if let Op::Image(image) = &vertex.op {
             return self.pull(vertex, image).await;
         }
-        let (base, sources) = futures_util::future::join(self.snapshot_below(vertex), self.sources(vertex)).await;
+        let (base, sources) = join(self.snapshot_below(vertex), self.sources(vertex)).await;
         let (base, sources) = (base?, sources?);
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         if self.solver.cancel.is_cancelled() {

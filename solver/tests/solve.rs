@@ -325,6 +325,28 @@ fn independent_steps_run_at_the_same_time_unless_told_otherwise() {
 }
 
 #[test]
+fn stages_that_are_copied_from_one_after_the_other_run_at_the_same_time() {
+    let Some(world) = World::new() else { return };
+    let mut builder = Builder::new();
+    let a = run(&mut builder, None, "meet a");
+    let b = run(&mut builder, None, "meet b");
+    let first = copy(&mut builder, None, &[(a, "/", "/")]);
+    let between = run(&mut builder, Some(first), "x between");
+    let second = copy(&mut builder, Some(between), &[(b, "/", "/")]);
+    world.build(builder.finish(Some(second))).0.unwrap();
+}
+
+#[test]
+fn a_stage_and_the_step_below_its_copy_run_at_the_same_time() {
+    let Some(world) = World::new() else { return };
+    let mut builder = Builder::new();
+    let stage = run(&mut builder, None, "meet a");
+    let below = run(&mut builder, None, "meet b");
+    let copied = copy(&mut builder, Some(below), &[(stage, "/", "/")]);
+    world.build(builder.finish(Some(copied))).0.unwrap();
+}
+
+#[test]
 fn the_first_failure_stops_the_others_and_is_the_one_told() {
     let Some(world) = World::new() else { return };
     let mut builder = Builder::new();
