@@ -25,6 +25,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     let heading = format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
+    let request = Arc::new(request);
     let built = interrupt::cancelling(&cancel, build(&request, setting, &reporter, &cancel)).await;
     let failed = progress.finish();
     match built {
@@ -38,7 +39,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
 }
 
 async fn build(
-    request: &BuildRequest,
+    request: &Arc<BuildRequest>,
     setting: &Setting,
     reporter: &Reporter,
     cancel: &Cancel,
@@ -69,12 +70,13 @@ async fn build(
         .await
         .map_err(|error| build_failed(&error))?;
     let result = Delivery {
-        request,
-        store: &store,
-        snapshot: solved.snapshot.as_ref(),
-        config: &plan.config,
+        request: request.clone(),
+        store: store.clone(),
+        snapshot: solved.snapshot,
+        config: plan.config,
         epoch: plan.epoch,
-        images: &images,
+        images,
+        cancel: cancel.clone(),
     };
     let receipt = result.all(reporter).await?;
     store.settle();

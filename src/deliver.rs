@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cache::{Snapshot, Store};
 use export::{ArchiveDest, ArchiveForm, FileDest, Image, ImageOptions, OutputSpec, Receipt};
 use oci::{ImageConfig, Reference};
-use solver::{Failure, Reporter, Step};
+use sandbox::Cancel;
+use solver::{Failure, Meter, Reporter, Step};
 
 use crate::commands::load;
 use crate::error::CommandError;
@@ -16,27 +17,29 @@ use crate::images::Images;
 use crate::request::BuildRequest;
 
 /// What was built, on its way to where it is wanted.
-pub(crate) struct Delivery<'a> {
-    pub(crate) request: &'a BuildRequest,
-    pub(crate) store: &'a Store,
+pub(crate) struct Delivery {
+    pub(crate) request: Arc<BuildRequest>,
+    pub(crate) store: Store,
     /// The tree; `None` is the empty one.
-    pub(crate) snapshot: Option<&'a Snapshot>,
-    pub(crate) config: &'a ImageConfig,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) config: ImageConfig,
     /// The time that no time in the image may be after.
     pub(crate) epoch: Option<i64>,
-    pub(crate) images: &'a Images,
+    pub(crate) images: Arc<Images>,
+    pub(crate) cancel: Cancel,
 }
 
-impl Delivery<'_> {
+impl Delivery {
     /// Serves every output, one after the other; the receipt is that of the first that is an image.
     ///
     /// # Errors
     /// The first output that could not be served.
-    pub(crate) async fn all(&self, reporter: &Reporter) -> Result<Option<Receipt>, CommandError> {
+    pub(crate) async fn all(self, reporter: &Reporter) -> Result<Option<Receipt>, CommandError> {
+        let this = Arc::new(self);
         let mut receipt = None;
-        for output in &self.request.outputs {
+        for (number, output) in this.request.outputs.iter().enumerate() {
             let step = reporter.start(title(output));
-            match self.serve(output, &step).await {
+            match this.serve(number, &step).await {
                 Ok(made) => {
                     step.done();
                     receipt = receipt.or(made);
@@ -53,58 +56,125 @@ impl Delivery<'_> {
         Ok(receipt)
     }
 
-    async fn serve(&self, output: &OutputSpec, step: &Step) -> Result<Option<Receipt>, CommandError> {
+    async fn serve(self: &Arc<Self>, number: usize, step: &Step) -> Result<Option<Receipt>, CommandError> {
+        let output = &self.request.outputs[number];
+        let Some(options) = output.options() else {
+            let notes = self
+                .apart(number, step, |this, output, _| this.write_files(output))
+                .await?;
+            notes.into_iter().for_each(|note| step.note(note));
+            return Ok(None);
+        };
+        // What is in the making is the store's alone, and may be left to the end of the process.
+        let image = self.apart(number, step, Delivery::image);
+        let image = self.unless_cancelled(image).await??;
+        let made = image.clone();
+        self.apart(number, step, move |this, output, told| {
+            this.write_image(&made, output, told)
+        })
+        .await?;
+        if let OutputSpec::Image { push: true, .. } = output {
+            self.unless_cancelled(self.push(&image, &options.names, step)).await??;
+        }
+        Ok(Some(Receipt::of(&image, &options.names)))
+    }
+
+    /// Does a part of an output on a thread of its own, so that a wish to stop is heard meanwhile.
+    async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        number: usize,
+        step: &Step,
+        work: impl FnOnce(&Delivery, &OutputSpec, &Told) -> Result<T, CommandError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let (this, told) = (self.clone(), Told(step.meter()));
+        let work = tokio::task::spawn_blocking(move || work(&this, &this.request.outputs[number], &told));
+        work.await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, CommandError> {
+        let cancelled = async {
+            while !self.cancel.is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            done = work => Ok(done),
+            () = cancelled => Err(CommandError::cancelled()),
+        }
+    }
+
+    /// Puts an image where it is wanted on this machine.
+    fn write_image(&self, image: &Image, output: &OutputSpec, told: &Told) -> Result<(), CommandError> {
         match output {
-            OutputSpec::Image { options, push, store } => {
-                let image = self.image(options, step)?;
-                let names: &[Reference] = if *store { &options.names } else { &[] };
-                export::to_store(self.store, &image, names).map_err(|error| failed(&error))?;
-                for name in names {
-                    step.moved(&format!("naming to {name}"), 0, None, true);
-                }
-                if *push {
-                    self.push(&image, &options.names, step).await?;
-                }
-                Ok(Some(Receipt::of(&image, &options.names)))
-            }
+            OutputSpec::Image {
+                options, store: true, ..
+            } => self.keep(image, &options.names, told),
             OutputSpec::Archive { options, form, dest } => {
-                let image = self.image(options, step)?;
-                self.archive(&image, (options, *form), dest, step)?;
-                Ok(Some(Receipt::of(&image, &options.names)))
+                self.archive(image, (options, *form), dest, told)?;
+                // `-t` keeps the image here too, wherever else it goes.
+                self.keep(image, &options.names, told)
             }
+            OutputSpec::Image { store: false, .. }
+            | OutputSpec::Directory { .. }
+            | OutputSpec::Tar { .. }
+            | OutputSpec::CacheOnly => Ok(()),
+        }
+    }
+
+    /// Puts the files of the result where they are wanted; tells what could not be.
+    fn write_files(&self, output: &OutputSpec) -> Result<Vec<String>, CommandError> {
+        match output {
             OutputSpec::Directory { dest, epoch } => {
                 let tree = self.tree()?;
-                let epoch = epoch.or(self.epoch);
-                for skipped in export::to_directory(tree.path(), dest, epoch).map_err(|error| failed(&error))? {
-                    step.note(format!("left out: {} is a {}", skipped.path.display(), skipped.kind));
-                }
-                Ok(None)
+                let skipped = export::to_directory(tree.path(), dest, epoch.or(self.epoch));
+                let note =
+                    |skipped: export::Skipped| format!("left out: {} is a {}", skipped.path.display(), skipped.kind);
+                Ok(skipped.map_err(|error| failed(&error))?.into_iter().map(note).collect())
             }
             OutputSpec::Tar { dest, epoch } => {
                 let tree = self.tree()?;
                 let epoch = epoch.or(self.epoch);
-                write(dest, |out| export::to_tar(tree.path(), epoch, out)).map_err(|error| failed(&error))?;
-                Ok(None)
+                let written = match dest {
+                    FileDest::Stdout => export::to_tar(tree.path(), epoch, self.stopping(io::stdout().lock())),
+                    FileDest::File(path) => {
+                        export::to_file(path, |file| export::to_tar(tree.path(), epoch, self.stopping(file)))
+                    }
+                };
+                written.map_err(|error| failed(&error))?;
+                Ok(Vec::new())
             }
-            OutputSpec::CacheOnly => Ok(None),
+            OutputSpec::Image { .. } | OutputSpec::Archive { .. } | OutputSpec::CacheOnly => Ok(Vec::new()),
         }
     }
 
-    fn image(&self, options: &ImageOptions, step: &Step) -> Result<Image, CommandError> {
+    fn stopping<W: Write>(&self, out: W) -> Stopping<'_, W> {
+        Stopping {
+            out,
+            cancel: &self.cancel,
+        }
+    }
+
+    fn image(&self, output: &OutputSpec, told: &Told) -> Result<Image, CommandError> {
+        let options = output.options().cloned().unwrap_or_default();
         let how = options.assembly(self.epoch);
-        let image = export::assemble(self.store, self.snapshot, self.config.clone(), &how, &Told::new(step))
-            .map_err(|error| failed(&error))?;
-        Ok(image)
+        let image = export::assemble(&self.store, self.snapshot.as_ref(), self.config.clone(), &how, told);
+        image.map_err(|error| failed(&error))
+    }
+
+    fn keep(&self, image: &Image, names: &[Reference], told: &Told) -> Result<(), CommandError> {
+        export::to_store(&self.store, image, names).map_err(|error| failed(&error))?;
+        for name in names {
+            told.0.moved(&format!("naming to {name}"), 0, None, true);
+        }
+        Ok(())
     }
 
     async fn push(&self, image: &Image, names: &[Reference], step: &Step) -> Result<(), CommandError> {
-        let client = self
-            .images
-            .client()
-            .await
-            .map_err(|error| CommandError::failed("failed to push").because(&error))?;
-        let pushed = export::to_registry(self.store, image, names, client, &Told::new(step)).await;
-        pushed.map_err(|error| CommandError::failed("failed to push").because(&error))
+        let failed = |error: &(dyn std::error::Error + 'static)| CommandError::failed("failed to push").because(error);
+        let client = self.images.client().await.map_err(|error| failed(&error))?;
+        let pushed = export::to_registry(&self.store, image, names, client, &Told(step.meter())).await;
+        pushed.map_err(|error| failed(&error))
     }
 
     fn archive(
@@ -112,26 +182,35 @@ impl Delivery<'_> {
         image: &Image,
         (options, form): (&ImageOptions, ArchiveForm),
         dest: &ArchiveDest,
-        step: &Step,
+        told: &Told,
     ) -> Result<(), CommandError> {
-        let told = Told::new(step);
-        let to = |out: &mut dyn Write| match form {
-            ArchiveForm::Oci => export::to_layout_archive(self.store, image, &options.names, out, &told),
-            ArchiveForm::Docker => export::to_docker_archive(self.store, image, &options.names, out, &told),
+        let write = Archive {
+            store: &self.store,
+            image,
+            names: &options.names,
+            form,
+            told,
         };
         match dest {
-            ArchiveDest::File(dest) => write(dest, to).map_err(|error| failed(&error)),
-            ArchiveDest::Directory(dest) => export::to_layout_directory(self.store, image, &options.names, dest, &told)
+            ArchiveDest::File(FileDest::Stdout) => write
+                .to(self.stopping(io::stdout().lock()))
                 .map_err(|error| failed(&error)),
-            ArchiveDest::Load => load::send(self.request.loader.as_ref(), to),
+            ArchiveDest::File(FileDest::File(path)) => {
+                export::to_file(path, |file| write.to(self.stopping(file))).map_err(|error| failed(&error))
+            }
+            ArchiveDest::Directory(dest) => {
+                let done = export::to_layout_directory(&self.store, image, &options.names, dest, told);
+                done.map_err(|error| failed(&error))
+            }
+            ArchiveDest::Load => load::send(self.request.loader.as_ref(), |out| write.to(self.stopping(out))),
         }
     }
 
     /// The result's files, mounted.
     fn tree(&self) -> Result<MountedResult, CommandError> {
-        let mount = || match self.snapshot {
+        let mount = || match &self.snapshot {
             Some(snapshot) => Ok(MountedResult {
-                tree: snapshot.mount(self.store)?,
+                tree: snapshot.mount(&self.store)?,
                 _empty: None,
             }),
             None => {
@@ -174,10 +253,21 @@ impl MountedResult {
     }
 }
 
-fn write(dest: &FileDest, to: impl FnOnce(&mut dyn Write) -> Result<(), export::Error>) -> Result<(), export::Error> {
-    match dest {
-        FileDest::Stdout => to(&mut io::stdout().lock()),
-        FileDest::File(path) => export::to_file(path, |file| to(file)),
+/// An image to be written as one archive.
+struct Archive<'a> {
+    store: &'a Store,
+    image: &'a Image,
+    names: &'a [Reference],
+    form: ArchiveForm,
+    told: &'a Told,
+}
+
+impl Archive<'_> {
+    fn to(&self, out: impl Write) -> Result<(), export::Error> {
+        match self.form {
+            ArchiveForm::Oci => export::to_layout_archive(self.store, self.image, self.names, out, self.told),
+            ArchiveForm::Docker => export::to_docker_archive(self.store, self.image, self.names, out, self.told),
+        }
     }
 }
 
@@ -185,28 +275,34 @@ fn failed(error: &export::Error) -> CommandError {
     CommandError::failed("failed to export").because(error)
 }
 
-/// Passes an exporter's progress on to a step, at most ten times a second besides what is done.
-struct Told<'a> {
-    step: &'a Step,
-    last: Mutex<Instant>,
+/// Ends in an error as soon as the build is cancelled, so that whoever writes a file takes it away again.
+struct Stopping<'a, W> {
+    out: W,
+    cancel: &'a Cancel,
 }
 
-impl Told<'_> {
-    fn new(step: &Step) -> Told<'_> {
-        Told {
-            step,
-            last: Mutex::new(Instant::now()),
+impl<W: Write> Write for Stopping<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the build was cancelled",
+            ));
         }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
-impl export::Progress for Told<'_> {
+/// Passes an exporter's progress on to a step.
+struct Told(Meter);
+
+impl export::Progress for Told {
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if done || last.elapsed() >= Duration::from_millis(100) {
-            *last = Instant::now();
-            self.step.moved(item, current, total, done);
-        }
+        self.0.moved(item, current, total, done);
     }
 }
 

@@ -148,6 +148,15 @@ impl OutputSpec {
         }
     }
 
+    /// The same, to look at.
+    #[must_use]
+    pub fn options(&self) -> Option<&ImageOptions> {
+        match self {
+            OutputSpec::Image { options, .. } | OutputSpec::Archive { options, .. } => Some(options),
+            OutputSpec::Directory { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly => None,
+        }
+    }
+
     /// Whether the result goes to standard output, which then must not be a terminal and can take only one.
     #[must_use]
     pub fn writes_stdout(&self) -> bool {

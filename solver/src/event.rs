@@ -176,15 +176,13 @@ impl Step {
         });
     }
 
-    /// Something that reports the progress of one item, and can be sent to the thread that does the work. It passes on
-    /// at most ten reports a second, besides the last.
+    /// Something that reports how its parts get on, and can be sent to the thread that does the work. It passes on at
+    /// most ten reports a second, besides those of parts that are done.
     #[must_use]
-    pub fn mover(&self, item: &str, total: Option<u64>) -> Mover {
-        Mover {
+    pub fn meter(&self) -> Meter {
+        Meter {
             step: self.id,
             sink: self.sink.clone(),
-            item: item.to_owned(),
-            total,
             last: Mutex::new(Instant::now()),
         }
     }
@@ -218,46 +216,35 @@ impl Step {
     }
 }
 
-/// Reports the progress of one item of a step; see [`Step::mover`].
-pub struct Mover {
+/// Reports how parts of a step get on; see [`Step::meter`].
+pub struct Meter {
     step: StepId,
     sink: Sink,
-    item: String,
-    total: Option<u64>,
     last: Mutex<Instant>,
 }
 
-impl Mover {
-    /// So many bytes so far.
-    pub fn moved(&self, current: u64) {
+impl Meter {
+    /// The part `item` is at `current` of `total` bytes.
+    pub fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= Duration::from_millis(100) {
-            *last = Instant::now();
-            self.send(current, false);
+        if !done && last.elapsed() < Duration::from_millis(100) {
+            return;
         }
-    }
-
-    /// The item is done with, after so many bytes.
-    pub fn done(&self, current: u64) {
-        self.send(current, true);
-    }
-
-    fn send(&self, current: u64, done: bool) {
-        let event = Event::Moved {
+        *last = Instant::now();
+        (self.sink)(Event::Moved {
             step: self.step,
-            item: self.item.clone(),
+            item: item.to_owned(),
             current,
-            total: self.total,
+            total,
             done,
-        };
-        (self.sink)(event);
+        });
     }
 }
 
-impl fmt::Debug for Mover {
+impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mover")
-            .field("item", &self.item)
+        f.debug_struct("Meter")
+            .field("step", &self.step)
             .finish_non_exhaustive()
     }
 }

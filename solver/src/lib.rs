@@ -24,7 +24,7 @@ mod solve;
 mod trees;
 
 pub use error::{Error, StepError};
-pub use event::{Event, Failure, Mover, Outcome, Reporter, Sink, Step, StepId, Stream};
+pub use event::{Event, Failure, Meter, Outcome, Reporter, Sink, Step, StepId, Stream};
 pub use ops::image::pull;
 pub use session::Session;
 pub use solve::{Solved, Solver};

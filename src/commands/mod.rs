@@ -58,7 +58,7 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
             }
             let isolation = enter()?;
             let setting = Setting { root, environment };
-            runtime()?.block_on(build::run(request, &setting, &isolation))?;
+            block_on(build::run(request, &setting, &isolation))?;
             Ok(ExitCode::SUCCESS)
         }
         other => {
@@ -72,8 +72,8 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
 fn on_the_store(command: Command, setting: &Setting) -> Result<ExitCode, CommandError> {
     enter()?;
     match command {
-        Command::Pull(args) => runtime()?.block_on(pull::run(args, setting)),
-        Command::Push(args) => runtime()?.block_on(push::run(args, setting)),
+        Command::Pull(args) => block_on(pull::run(args, setting)),
+        Command::Push(args) => block_on(push::run(args, setting)),
         Command::Run(args) => run::run(args, setting),
         Command::Tag(args) => tag::run(&args, setting),
         Command::Images(args) => images::run(&args, setting),
@@ -100,13 +100,17 @@ fn enter() -> Result<Isolation, CommandError> {
     sandbox::enter().map_err(|error| CommandError::failed("cannot isolate builds here").because(&error))
 }
 
-/// Two threads wait for the network; all that computes or blocks has threads of its own.
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+/// Waits for `work`. Two threads wait for the network; all that computes or blocks has threads of its own, which are not
+/// waited for: what they still do after a cancellation ends with the process.
+fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build();
-    runtime.map_err(|error| CommandError::failed("cannot start threads").because(&error))
+        .build()
+        .map_err(|error| CommandError::failed("cannot start threads").because(&error))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 /// Writes an answer to standard output. A reader that has gone, as in `rbuild images | head -1`, has had enough.

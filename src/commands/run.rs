@@ -67,7 +67,7 @@ fn tree(
     let options = images::client_options(&setting.environment);
     let images = Images::new(store.clone(), options, Pull::Missing, reporter.clone());
     let cancel = Cancel::new();
-    super::runtime()?.block_on(async {
+    super::block_on(async {
         let image = images.resolve(&ImageName::Registry(name.clone()), platform).await;
         let image = image.map_err(|error| failed(&error))?;
         let step = reporter.start("unpack");

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use cache::{CacheKey, Snapshot, Store};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -99,26 +98,23 @@ async fn fetch(
         content,
         cancel: cancel.clone(),
     };
-    let mover = Arc::new(step.mover(&layer.digest.to_string(), Some(layer.size)));
-    let (store, layer, at) = (store.clone(), layer.clone(), mover.clone());
+    let meter = step.meter();
+    let (store, layer) = (store.clone(), layer.clone());
     let unpacked = blocking(move || {
+        let (item, total) = (layer.digest.to_string(), Some(layer.size));
         let arrived = Cell::new(0);
         let more = |bytes| {
             arrived.set(arrived.get() + bytes);
-            at.moved(arrived.get());
+            meter.moved(&item, arrived.get(), total, false);
         };
-        store
-            .unpack_layer(&layer, diff_id, content, &more)
-            .map(|unpacked| (unpacked, layer.size))
+        let unpacked = store.unpack_layer(&layer, diff_id, content, &more)?;
+        meter.moved(&item, layer.size, total, true);
+        Ok(unpacked)
     })
     .await;
     match unpacked {
-        Ok((unpacked, size)) => {
-            mover.done(size);
-            Ok(unpacked)
-        }
         Err(_) if cancel.is_cancelled() => Err(StepError::Cancelled),
-        Err(error) => Err(error.into()),
+        unpacked => unpacked.map_err(StepError::Store),
     }
 }
 
