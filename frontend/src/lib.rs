@@ -1,6 +1,6 @@
 //! Dockerfile text to a build definition and an image configuration.
 //!
-//! The way of a text: [`parse`] makes instructions of lines, `command` makes each of them mean something, `stage` finds
+//! The way of a text: [`parse()`] makes instructions of lines, `command` makes each of them mean something, `stage` finds
 //! out which stages the target needs and from which images they start, `convert` turns them into vertices and an image
 //! configuration. All of it is pure, except that [`plan`] asks a [`oci::Fetch`] for the base images, all at once.
 //!

@@ -2,9 +2,9 @@
 //!
 //! The solver is driven by demand. Two things can be asked of a vertex, each at most once in a build:
 //!
-//! - its *key* ([`key`]): what its result depends on, by content. Needs the keys of its inputs, and for files of a context
+//! - its *key* (module `key`): what its result depends on, by content. Needs the keys of its inputs, and for files of a context
 //!   or of another stage a checksum of what is read. A key that leads to a record in the store is a hit.
-//! - its *snapshot*: the record's, or made by doing the work ([`ops`]), for which the inputs' snapshots are asked.
+//! - its *snapshot*: the record's, or made by doing the work (module `ops`), for which the inputs' snapshots are asked.
 //!
 //! Asking for the target's snapshot therefore runs only what must run: base images whose readers are all hits are not
 //! pulled, stages that only feed hits are not built. Independent inputs are asked at the same time; equal work, in this
