@@ -204,9 +204,9 @@ fn ref_name(name: &Reference) -> String {
 
 /// Puts the entries for `image` into `index.json`, one process at a time.
 fn add_to_index(dest: &Path, image: &Image, names: &[Reference]) -> Result<(), Error> {
-    let lock_path = dest.join("index.json.lock");
-    let lock = File::create(&lock_path).map_err(Error::io("lock", &lock_path))?;
-    lock.lock().map_err(Error::io("lock", &lock_path))?;
+    // The directory itself is locked: a layout has no place for other files.
+    let lock = File::open(dest).map_err(Error::io("lock", dest))?;
+    lock.lock().map_err(Error::io("lock", dest))?;
     let path = dest.join("index.json");
     let new = entries(image, names);
     let index = match fs::read(&path) {

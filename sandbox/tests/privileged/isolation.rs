@@ -170,7 +170,7 @@ fn our_program_cannot_be_written_to() {
         }
     };
     Namespaces
-        .run(&root.script("echo ready"), &mut output, &Cancel::new())
+        .run(&root.script("echo ready; sleep 1"), &mut output, &Cancel::new())
         .unwrap();
     assert_eq!(found.len(), 1);
     // Trying to write would tell nothing: a file cannot be written to while it runs, and we run.
