@@ -171,10 +171,10 @@ impl Delivery {
     }
 
     async fn push(&self, image: &Image, names: &[Reference], step: &Step) -> Result<(), CommandError> {
-        let failed = |error: &(dyn std::error::Error + 'static)| CommandError::failed("failed to push").because(error);
-        let client = self.images.client().await.map_err(|error| failed(&error))?;
+        let client = self.images.client().await;
+        let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
         let pushed = export::to_registry(&self.store, image, names, client, &Told(step.meter())).await;
-        pushed.map_err(|error| failed(&error))
+        pushed.map_err(|error| CommandError::failed(&error).because(&error))
     }
 
     fn archive(

@@ -46,7 +46,7 @@ async fn push(
             Ok(())
         }
         Err(error) => {
-            let failure = CommandError::failed("failed to push").because(&error);
+            let failure = CommandError::failed(&error).because(&error);
             let message = failure.message().to_owned();
             step.failed(Failure {
                 message,
