@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -236,14 +236,8 @@ fn walk(example: &Example, user: User) {
     build_tagged();
     assert_eq!(ask(example, &workshop), example.answer);
 
-    let start = Instant::now();
     let again = build_tagged();
     assert_eq!(again.not_cached(), [""; 0], "a second build runs nothing");
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "an unchanged build took {:?}",
-        start.elapsed()
-    );
 
     apply(&example.edit, &context);
     let edited = build_tagged();

@@ -147,17 +147,6 @@ fn a_lock_is_held_by_one_at_a_time() {
 }
 
 #[test]
-fn opening_again_is_quick() {
-    let (root, _store) = new_store();
-    let start = std::time::Instant::now();
-    for _ in 0..10 {
-        Store::open(root.path()).unwrap();
-    }
-    eprintln!("opening takes {:?}", start.elapsed() / 10);
-    assert!(start.elapsed().as_millis() < 1000);
-}
-
-#[test]
 fn a_foreign_index_is_refused() {
     let root = TempDir::new().unwrap();
     fs::create_dir(root.path().join("v1")).unwrap();
