@@ -63,6 +63,7 @@ async fn build(
         },
         reporter: reporter.clone(),
         cancel: cancel.clone(),
+        imports: None,
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
     let solved = solver

@@ -7,6 +7,10 @@ pub(crate) const TREE_BELOW: &str = "the step before";
 
 /// One sentence, or nothing where no input differs (the record itself is gone, or was not wanted).
 pub(crate) fn difference(before: &[(String, String)], now: &[(String, String)]) -> Option<String> {
+    // Results fetched from elsewhere come without their inputs.
+    if before.is_empty() {
+        return None;
+    }
     let old: BTreeMap<&str, &str> = before
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))

@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::key::{self, CopySource};
 use crate::trees::{self, Source, Sources};
-use crate::{Error, Failure, Reporter, Session, Step, StepError, ops};
+use crate::{Error, Failure, Import, Imported, Reporter, Session, Step, StepError, StepResult, ops};
 
 /// Everything a build needs besides its graph.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Solver {
     pub reporter: Reporter,
     /// Stops the build.
     pub cancel: Cancel,
+    /// What others recorded; asked for what the store does not have.
+    pub imports: Option<Arc<dyn Import>>,
     /// How many steps work at the same time; `None` is as many as can.
     pub max_parallelism: Option<usize>,
     /// The build's name in the store, under which the logs of its steps are kept.
@@ -42,6 +44,8 @@ pub struct Solver {
 pub struct Solved {
     /// The target's tree; `None` is the empty one.
     pub snapshot: Option<Snapshot>,
+    /// Every step whose result is known now, made or found.
+    pub results: Vec<StepResult>,
 }
 
 impl std::fmt::Debug for Solver {
@@ -59,7 +63,10 @@ impl Solver {
     /// The first step that failed; the others were stopped. [`Error::Cancelled`] when the user stopped the build.
     pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
         let Some(target) = definition.target() else {
-            return Ok(Solved { snapshot: None });
+            return Ok(Solved {
+                snapshot: None,
+                results: Vec::new(),
+            });
         };
         let asked = definition.iter().map(|(id, _)| (id, Asked::new())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
@@ -74,17 +81,20 @@ impl Solver {
         let all: Vec<VertexId> = build.definition.iter().map(|(id, _)| id).collect();
         let (snapshot, _) = join(build.snapshot(target), join_all(all.iter().map(|id| build.known(*id)))).await;
         match snapshot {
-            Ok(snapshot) => Ok(Solved { snapshot }),
+            Ok(snapshot) => Ok(Solved {
+                snapshot,
+                results: build.results(),
+            }),
             Err(Stopped) => Err(build.first_failure()),
         }
     }
 }
 
 /// One build under way.
-struct Build {
+pub(crate) struct Build {
     solver: Solver,
-    definition: Definition,
-    asked: HashMap<VertexId, Asked>,
+    pub(crate) definition: Definition,
+    pub(crate) asked: HashMap<VertexId, Asked>,
     permits: Semaphore,
     failure: Mutex<Option<Error>>,
 }
@@ -93,9 +103,9 @@ struct Build {
 type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What has been asked of a vertex; each answer is found once.
-struct Asked {
-    known: OnceCell<Known>,
-    snapshot: OnceCell<Option<Snapshot>>,
+pub(crate) struct Asked {
+    pub(crate) known: OnceCell<Known>,
+    pub(crate) snapshot: OnceCell<Option<Snapshot>>,
     context: OnceCell<Arc<crate::files::Context>>,
     /// Whether the key has to wait for files that are still to be made.
     waits: watch::Sender<bool>,
@@ -122,18 +132,22 @@ impl Asked {
 
 /// What is known of a vertex without doing its work.
 #[derive(Clone, Debug)]
-struct Known {
-    key: CacheKey,
-    found: Found,
+pub(crate) struct Known {
+    pub(crate) key: CacheKey,
+    /// Another key under which the result is to be found, too.
+    pub(crate) alias: Option<CacheKey>,
+    pub(crate) found: Found,
 }
 
-/// Whether the store has the result.
+/// Whether there is a result.
 #[derive(Clone, Debug)]
-enum Found {
-    /// It has; `None` is the empty tree.
+pub(crate) enum Found {
+    /// In the store; `None` is the empty tree.
     Yes(Option<Snapshot>),
-    /// It has not. A record under the key shall be found under this other one too.
-    No { alias: Option<CacheKey> },
+    /// Elsewhere.
+    There(Arc<Imported>),
+    /// No.
+    No,
 }
 
 /// The build is over: the reason is in [`Build::failure`].
@@ -197,15 +211,16 @@ impl Build {
             // Its readers know their files by content; the tree as a whole has no key.
             Op::Local(_) => Known {
                 key: key::of_nothing(),
+                alias: None,
                 found: Found::Yes(None),
             },
             Op::Exec(exec) => {
                 let root = self.key_below(id, exec.root).await?;
-                self.look_up(vertex, key::of_exec(exec, root))?
+                self.look_up(vertex, key::of_exec(exec, root)).await?
             }
             Op::File(file) => self.find_file(id, file).await?,
         };
-        if matches!(known.found, Found::Yes(_)) && !matches!(vertex.op, Op::Local(_)) {
+        if !matches!(known.found, Found::No) && !matches!(vertex.op, Op::Local(_)) {
             self.solver.reporter.start(&vertex.metadata.name).cached();
         }
         Ok(known)
@@ -220,6 +235,7 @@ impl Build {
         let Some(chain) = chain else {
             return Ok(Known {
                 key,
+                alias: None,
                 found: Found::Yes(None),
             });
         };
@@ -230,7 +246,8 @@ impl Build {
             .map_err(|error| self.fail(vertex, None, error.into()))?;
         Ok(Known {
             key,
-            found: snapshot.map_or(Found::No { alias: None }, |found| Found::Yes(Some(found))),
+            alias: None,
+            found: snapshot.map_or(Found::No, |found| Found::Yes(Some(found))),
         })
     }
 
@@ -245,9 +262,10 @@ impl Build {
                 _ => CopySource::Tree(self.known(input).await?.key),
             });
         }
-        let quick = self.look_up(vertex, key::of_file(file, base, &sources))?;
+        let quick_key = key::of_file(file, base, &sources);
+        let quick = self.look_up(vertex, quick_key).await?;
         let by_content = sources.iter().all(|source| matches!(source, CopySource::Content(_)));
-        if by_content || matches!(quick.found, Found::Yes(_)) {
+        if by_content || !matches!(quick.found, Found::No) {
             return Ok(quick);
         }
         self.asked[&id].waits.send_replace(true);
@@ -257,16 +275,17 @@ impl Build {
                 *source = CopySource::Content(self.checksum(vertex, file, place).await?);
             }
         }
-        let mut slow = self.look_up(vertex, key::of_file(file, base, &sources))?;
-        match &mut slow.found {
-            Found::No { alias } => *alias = Some(quick.key),
-            Found::Yes(_) => self
-                .solver
+        let slow = self.look_up(vertex, key::of_file(file, base, &sources)).await?;
+        if let Found::Yes(_) = slow.found {
+            self.solver
                 .store
-                .alias(&quick.key, &slow.key)
-                .map_err(|error| self.fail(vertex, None, error.into()))?,
+                .alias(&quick_key, &slow.key)
+                .map_err(|error| self.fail(vertex, None, error.into()))?;
         }
-        Ok(slow)
+        Ok(Known {
+            alias: Some(quick_key),
+            ..slow
+        })
     }
 
     /// The key of the tree below the vertex.
@@ -296,7 +315,7 @@ impl Build {
         let making = inputs.map(|input| async move {
             let id = vertex.inputs[input.0];
             let is_stage = matches!(self.definition.vertex(id).op, Op::Exec(_) | Op::File(_));
-            if is_stage && matches!(self.known(id).await?.found, Found::No { .. }) {
+            if is_stage && matches!(self.known(id).await?.found, Found::No) {
                 self.snapshot(id).await?;
             }
             Ok(())
@@ -304,24 +323,28 @@ impl Build {
         join_all(making).await.into_iter().collect()
     }
 
-    fn look_up(&self, vertex: &Vertex, key: CacheKey) -> Result<Known, Stopped> {
+    async fn look_up(&self, vertex: &Vertex, key: CacheKey) -> Result<Known, Stopped> {
+        let known = |actual: CacheKey, found| Known {
+            key: actual,
+            alias: Some(key).filter(|key| *key != actual),
+            found,
+        };
         if vertex.metadata.ignore_cache {
-            return Ok(Known {
-                key,
-                found: Found::No { alias: None },
-            });
+            return Ok(known(key, Found::No));
         }
         match self.solver.store.lookup(&key) {
-            Ok(Some(record)) => Ok(Known {
-                key: record.key,
-                found: Found::Yes(Some(record.snapshot)),
-            }),
-            Ok(None) => Ok(Known {
-                key,
-                found: Found::No { alias: None },
-            }),
-            Err(error) => Err(self.fail(vertex, None, error.into())),
+            Ok(Some(record)) => return Ok(known(record.key, Found::Yes(Some(record.snapshot)))),
+            Ok(None) => {}
+            Err(error) => return Err(self.fail(vertex, None, error.into())),
         }
+        let imported = match &self.solver.imports {
+            Some(imports) => imports.find(&key).await,
+            None => None,
+        };
+        Ok(match imported {
+            Some(imported) => known(imported.key, Found::There(imported)),
+            None => known(key, Found::No),
+        })
     }
 
     /// The checksum of what the copy at `place` of the vertex selects.
@@ -384,11 +407,16 @@ impl Build {
 
     async fn make(self: &Arc<Self>, id: VertexId) -> Result<Option<Snapshot>, Stopped> {
         let known = self.known(id).await?;
-        let alias = match &known.found {
-            Found::Yes(snapshot) => return Ok(snapshot.clone()),
-            Found::No { alias } => *alias,
-        };
         let vertex = self.definition.vertex(id);
+        match &known.found {
+            Found::Yes(snapshot) => return Ok(snapshot.clone()),
+            Found::There(imported) => {
+                if let Some(snapshot) = self.fetch(vertex, known, imported).await? {
+                    return Ok(Some(snapshot));
+                }
+            }
+            Found::No => {}
+        }
         if let Op::Image(image) = &vertex.op {
             return self.pull(vertex, image).await;
         }
@@ -408,7 +436,7 @@ impl Build {
             solver: self.solver.clone(),
             vertex: vertex.clone(),
             key: known.key,
-            alias,
+            alias: known.alias,
             base,
             sources,
             log: log.clone(),
@@ -471,6 +499,36 @@ impl Build {
             Err(error) => {
                 step.failed(failure(vertex, None, &error));
                 Err(self.fail(vertex, None, error))
+            }
+        }
+    }
+
+    /// Fetches a result recorded elsewhere and records it here; `None` if it cannot be had after all.
+    async fn fetch(&self, vertex: &Vertex, known: &Known, imported: &Imported) -> Result<Option<Snapshot>, Stopped> {
+        let solver = &self.solver;
+        let step = solver
+            .reporter
+            .start(format!("{} (fetching the result)", vertex.metadata.name));
+        let snapshot = {
+            let stack = (&imported.from, &imported.layers[..]);
+            ops::image::fetch_layers(&solver.store, &*solver.images, stack, &step, &solver.cancel).await
+        };
+        match snapshot {
+            Ok(Some(snapshot)) => {
+                let recorded = ops::record(solver, vertex, (&known.key, known.alias.as_ref()), &[], &snapshot);
+                recorded.map_err(|error| self.fail(vertex, None, error))?;
+                step.done();
+                Ok(Some(snapshot))
+            }
+            Ok(None) => {
+                step.done();
+                Ok(None)
+            }
+            Err(StepError::Cancelled) => Err(self.fail(vertex, None, StepError::Cancelled)),
+            Err(error) => {
+                step.note(format!("done again here: {}", crate::error::chain(&error)));
+                step.done();
+                Ok(None)
             }
         }
     }

@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use cache::Store;
+use cache::{CacheKey, Store};
 use graph::{
     Builder, Copy, Definition, ExecOp, FileAction, FileOp, InputIndex, LocalSource, Metadata, NetworkMode, Op, Process,
     Unpack, VertexId,
 };
-use oci::{Blob, BoxFuture, Descriptor, Fetch, ImageName, Platform, PortError, ResolvedImage};
+use oci::{Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, ImageName, Platform, PortError, ResolvedImage};
 use sandbox::{Cancel, Executor, Exit, Spec};
-use solver::{Error, Event, Outcome, Reporter, Session, Solver};
+use solver::{Error, Event, Import, Imported, Outcome, Reporter, Session, Solver};
 
 /// "Runs" a command by writing its first word into the file named by its second; `fail` fails, `wait` waits for another.
 #[derive(Default)]
@@ -102,6 +102,7 @@ struct World {
     executor: Arc<Scripted>,
     events: Arc<Mutex<Vec<String>>>,
     parallelism: Option<usize>,
+    imports: Option<Arc<dyn Import>>,
 }
 
 impl World {
@@ -117,6 +118,7 @@ impl World {
             executor: Arc::default(),
             events: Arc::default(),
             parallelism: None,
+            imports: None,
         })
     }
 
@@ -151,6 +153,7 @@ impl World {
                 events.lock().unwrap().push(text);
             })),
             cancel: Cancel::new(),
+            imports: self.imports.clone(),
             max_parallelism: self.parallelism,
             build: "test".to_owned(),
         };
@@ -238,6 +241,39 @@ fn context(builder: &mut Builder) -> VertexId {
             ..Metadata::default()
         },
     )
+}
+
+/// Says of every key that the result is elsewhere, where it is not.
+struct Boaster;
+
+impl Import for Boaster {
+    fn find<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Option<Arc<Imported>>> {
+        let layer = Digest::of(b"layer");
+        let imported = Imported {
+            key: *key,
+            from: ImageName::Registry("elsewhere".parse().unwrap()),
+            layers: vec![(Descriptor::new("", layer, 5), DiffId(layer))],
+        };
+        Box::pin(async move { Some(Arc::new(imported)) })
+    }
+}
+
+#[test]
+fn a_result_elsewhere_that_cannot_be_had_is_made_here() {
+    let Some(mut world) = World::new() else { return };
+    world.imports = Some(Arc::new(Boaster));
+    let mut builder = Builder::new();
+    let one = run(&mut builder, None, "x one");
+    let two = run(&mut builder, Some(one), "y two");
+    let (result, ran) = world.build(builder.finish(Some(two)));
+    assert_eq!(ran, ["x one", "y two"]);
+    assert!(result.unwrap().unwrap().join("two").exists());
+    let excuses = world
+        .said()
+        .iter()
+        .filter(|said| said.starts_with("done again here: "))
+        .count();
+    assert_eq!(excuses, 2, "{:?}", world.said());
 }
 
 #[test]

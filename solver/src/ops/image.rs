@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use cache::{CacheKey, Snapshot, Store};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::ImageSource;
-use oci::{Blob, ChainId, Descriptor, DiffId, Fetch, ResolvedImage};
+use oci::{Blob, ChainId, Descriptor, DiffId, Fetch, ImageName, ResolvedImage};
 use sandbox::Cancel;
 
 use crate::{Step, StepError, key};
@@ -50,15 +50,31 @@ pub async fn pull(
             diff_ids,
         });
     }
-    let Some(chain) = ChainId::of(diff_ids) else {
+    let stack: Vec<_> = layers.iter().cloned().zip(diff_ids.iter().copied()).collect();
+    fetch_layers(store, images, (&image.name, &stack), step, cancel).await
+}
+
+/// Makes the tree of a stack of layers exist in the store: of an image, or of a result recorded elsewhere. `None` is the
+/// empty tree of no layers.
+///
+/// # Errors
+/// As [`pull`].
+pub async fn fetch_layers(
+    store: &Store,
+    images: &dyn Fetch,
+    (name, stack): (&ImageName, &[(Descriptor, DiffId)]),
+    step: &Step,
+    cancel: &Cancel,
+) -> Result<Option<Snapshot>, StepError> {
+    let diff_ids: Vec<DiffId> = stack.iter().map(|(_, diff_id)| *diff_id).collect();
+    let Some(chain) = ChainId::of(&diff_ids) else {
         return Ok(None);
     };
     let _alone = lock(store, key::of_image(Some(chain))).await?;
-    let (mut top, present) = highest(store, diff_ids)?;
-    let missing = layers.iter().zip(diff_ids).skip(present);
+    let (mut top, present) = highest(store, &diff_ids)?;
+    let missing = stack.iter().skip(present);
     let mut arriving =
-        stream::iter(missing.map(|(layer, diff_id)| fetch(store, images, image, (layer, *diff_id), step, cancel)))
-            .buffered(LAYERS_AT_ONCE);
+        stream::iter(missing.map(|layer| fetch(store, images, name, layer, step, cancel))).buffered(LAYERS_AT_ONCE);
     while let Some(layer) = arriving.try_next().await? {
         top = Some(store.attach(top.as_ref(), layer)?);
     }
@@ -79,8 +95,8 @@ fn highest(store: &Store, diff_ids: &[DiffId]) -> Result<(Option<Snapshot>, usiz
 async fn fetch(
     store: &Store,
     images: &dyn Fetch,
-    image: &ResolvedImage,
-    (layer, diff_id): (&Descriptor, DiffId),
+    name: &ImageName,
+    (layer, diff_id): &(Descriptor, DiffId),
     step: &Step,
     cancel: &Cancel,
 ) -> Result<cache::UnpackedLayer, StepError> {
@@ -92,14 +108,14 @@ async fn fetch(
             path: blob.path,
             source,
         })?),
-        None => images.blob(&image.name, layer).await?,
+        None => images.blob(name, layer).await?,
     };
     let content = Stoppable {
         content,
         cancel: cancel.clone(),
     };
     let meter = step.meter();
-    let (store, layer) = (store.clone(), layer.clone());
+    let (store, layer, diff_id) = (store.clone(), layer.clone(), *diff_id);
     let unpacked = blocking(move || {
         let (item, total) = (layer.digest.to_string(), Some(layer.size));
         let arrived = Cell::new(0);

@@ -78,11 +78,8 @@ impl Work {
 
     fn keep(&self, active: ActiveSnapshot, components: &[(String, String)]) -> Result<Snapshot, StepError> {
         let snapshot = active.commit()?;
-        let store = &self.solver.store;
-        store.record(&self.key, components, &self.step_name(), &snapshot)?;
-        if let Some(alias) = &self.alias {
-            store.alias(alias, &self.key)?;
-        }
+        let keys = (&self.key, self.alias.as_ref());
+        record(&self.solver, &self.vertex, keys, components, &snapshot)?;
         Ok(snapshot)
     }
 
@@ -112,28 +109,46 @@ impl Work {
         if self.vertex.metadata.ignore_cache {
             return Ok(());
         }
-        let before = self.solver.store.components_of_latest(&self.step_name())?;
+        let before = self
+            .solver
+            .store
+            .components_of_latest(&step_name(&self.solver, &self.vertex))?;
         if let Some(reason) = before.and_then(|before| explain::difference(&before, components)) {
             step.note(format!("runs again: {reason}"));
         }
         Ok(())
     }
+}
 
-    /// What earlier runs of this step are found by: the project and the step's text, without its number.
-    fn step_name(&self) -> String {
-        let project = self
-            .solver
-            .session
-            .contexts
-            .get("context")
-            .map(|path| path.display().to_string());
-        let name = &self.vertex.metadata.name;
-        let text = name.split_once("] ").map_or(name.as_str(), |(_, text)| text);
-        let stage = name
-            .trim_start_matches('[')
-            .split_once(' ')
-            .map_or("", |(stage, _)| stage);
-        let stage = if stage.contains('/') { "" } else { stage };
-        format!("{} {stage} {text}", project.unwrap_or_default())
+/// Records a vertex's result under its key, and the other key as an alias of that.
+pub(crate) fn record(
+    solver: &Solver,
+    vertex: &Vertex,
+    (key, alias): (&CacheKey, Option<&CacheKey>),
+    components: &[(String, String)],
+    snapshot: &Snapshot,
+) -> Result<(), StepError> {
+    let store = &solver.store;
+    store.record(key, components, &step_name(solver, vertex), snapshot)?;
+    if let Some(alias) = alias {
+        store.alias(alias, key)?;
     }
+    Ok(())
+}
+
+/// What earlier runs of this step are found by: the project and the step's text, without its number.
+fn step_name(solver: &Solver, vertex: &Vertex) -> String {
+    let project = solver
+        .session
+        .contexts
+        .get("context")
+        .map(|path| path.display().to_string());
+    let name = &vertex.metadata.name;
+    let text = name.split_once("] ").map_or(name.as_str(), |(_, text)| text);
+    let stage = name
+        .trim_start_matches('[')
+        .split_once(' ')
+        .map_or("", |(stage, _)| stage);
+    let stage = if stage.contains('/') { "" } else { stage };
+    format!("{} {stage} {text}", project.unwrap_or_default())
 }
