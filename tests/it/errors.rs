@@ -34,10 +34,6 @@ const BROKEN: &[(&str, &[&str])] = &[
         &["Dockerfile:2", "--link", "not supported"],
     ),
     (
-        "FROM busybox\nRUN <<EOF\ntrue\nEOF\n",
-        &["Dockerfile:2", "heredoc", "not supported"],
-    ),
-    (
         "FROM busybox\nCOPY --from=127.0.0.1:1/nobody /a /b\n",
         &["Dockerfile:2", "nobody", "refused"],
     ),

@@ -5,6 +5,7 @@
 mod base;
 mod copy;
 mod expose;
+mod heredoc;
 mod history;
 mod meta;
 mod mode;

@@ -3,6 +3,7 @@
 use graph::Metadata;
 
 use super::Scope;
+use crate::Environment;
 use crate::command::{Command, Placed};
 use crate::stage::{Base, Stage};
 use crate::words::Expander;
@@ -61,18 +62,22 @@ impl Scope<'_, '_> {
         expander: &Expander,
         components: Vec<(String, String)>,
     ) -> Metadata {
-        let text = expander
-            .text(&placed.code, &self.state.environment)
-            .unwrap_or_else(|_| placed.code.clone());
-        let text = match text.split_once(' ') {
-            Some((name, rest)) => format!("{} {rest}", name.to_uppercase()),
-            None => text.to_uppercase(),
-        };
+        let environment = self.state.environment.clone();
         Metadata {
-            name: self.progress.name(&text),
+            name: self.step_name(&placed.code, expander, &environment),
             lines: Some(placed.lines.clone()),
             ignore_cache: false,
             components,
         }
+    }
+
+    /// The next step's name: the instruction in upper case, its variables replaced.
+    pub(super) fn step_name(&mut self, code: &str, expander: &Expander, environment: &Environment) -> String {
+        let text = expander.text(code, environment).unwrap_or_else(|_| code.to_owned());
+        let text = match text.split_once(' ') {
+            Some((name, rest)) => format!("{} {rest}", name.to_uppercase()),
+            None => text.to_uppercase(),
+        };
+        self.progress.name(&text)
     }
 }

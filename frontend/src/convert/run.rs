@@ -1,7 +1,8 @@
 //! RUN: a process on the stage's tree.
 
-use graph::{ExecOp, InputIndex, NetworkMode, Op, Process};
+use graph::{ExecOp, InputIndex, Metadata, NetworkMode, Op, Process};
 
+use super::heredoc::{self, Script};
 use super::history::Layer;
 use super::{Scope, Tree};
 use crate::Diagnostic;
@@ -14,7 +15,15 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 impl Scope<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, placed: &Placed) -> Result<(), Diagnostic> {
         self.refuse_unsupported_run(run, placed)?;
-        let args = self.args(&run.line);
+        let args = match Script::of(run, &self.state.config.os)? {
+            Script::Line(line) => self.args(&line),
+            Script::File { .. } => {
+                return Err(Diagnostic::unsupported(
+                    "RUN with a heredoc that begins with #!",
+                    &placed.lines,
+                ));
+            }
+        };
         if args.is_empty() {
             return Err(Diagnostic::new("arguments are required"));
         }
@@ -25,8 +34,17 @@ impl Scope<'_, '_> {
             unset: Unset::Kept,
             ..self.converter.globals.expander
         };
-        let mut metadata = self.metadata(placed, &expander, components);
-        metadata.ignore_cache = self.ignores_cache();
+        let mut code = placed.code.clone();
+        if let Some(summary) = heredoc::summary(run) {
+            code = format!("{code} {summary}");
+        }
+        let environment = self.state.environment.clone();
+        let metadata = Metadata {
+            name: self.step_name(&code, &expander, &environment),
+            lines: Some(placed.lines.clone()),
+            ignore_cache: self.ignores_cache(),
+            components,
+        };
         let inputs: Vec<_> = self.root().into_iter().collect();
         let options = self.converter.options;
         let exec = ExecOp {
@@ -54,8 +72,6 @@ impl Scope<'_, '_> {
             "RUN --mount"
         } else if !run.devices.is_empty() {
             "RUN --device"
-        } else if !run.documents.is_empty() {
-            "RUN with a heredoc"
         } else {
             return Ok(());
         };

@@ -109,7 +109,7 @@ fn what_is_not_converted_yet_is_named_with_its_line() {
         ("ADD https://a/b /", "ADD from a remote address"),
         ("ADD --keep-git-dir a /", "ADD --keep-git-dir"),
         ("COPY <<a /b\na", "COPY with a heredoc"),
-        ("RUN <<a\nb\na", "RUN with a heredoc"),
+        ("RUN <<a\n#!b\na", "RUN with a heredoc that begins with #!"),
         ("RUN --device=a/b=c x", "RUN --device"),
     ] {
         assert_eq!(

@@ -300,3 +300,23 @@ fn labels_of_the_user_win() {
     assert_eq!(plan.config.history.len(), 1);
     assert_eq!(plan.definition.target(), None);
 }
+
+#[test]
+fn a_document_alone_is_the_command_and_otherwise_the_shells() {
+    for (text, name, last) in [
+        ("RUN <<EOF\na $B\n\tc\nEOF", "RUN <<EOF (a $B...)", "a $B\n\tc\n"),
+        ("RUN <<-EOF\n\ta\n\tEOF", "RUN <<-EOF (a)", "a\n"),
+        ("RUN <<'E F' \na\nE F", "RUN <<'E F' (a)", "a\n"),
+        ("RUN <<EOF sh\na\nEOF", "RUN <<EOF sh", "<<EOF sh\na\nEOF"),
+        ("RUN <<-EOF cat\n\ta\n\tEOF", "RUN <<-EOF cat", "<<-EOF cat\n\ta\nEOF"),
+        (
+            "RUN cat <<A 3<<B\na\nA\nb\nB",
+            "RUN cat <<A 3<<B",
+            "cat <<A 3<<B\na\nA\nb\nB",
+        ),
+    ] {
+        let plan = plan(&format!("FROM scratch\n{text}\n"));
+        assert_eq!(process(&plan).args, ["/bin/sh", "-c", last], "{text}");
+        assert_eq!(names(&plan), [format!("[1/1] {name}")], "{text}");
+    }
+}
