@@ -70,6 +70,13 @@ fn file_line(file: &FileOp, inputs: &[String]) -> String {
                     owner_text(make.owner.as_ref())
                 )
             }
+            FileAction::MakeFile(make) => format!(
+                "make file {} of {} bytes mode {:o}{}",
+                make.path,
+                make.content.len(),
+                make.mode,
+                owner_text(make.owner.as_ref())
+            ),
         })
         .collect();
     format!("file on {base}: {}", actions.join("; "))

@@ -11,8 +11,8 @@
 use oci::{Digest, Hasher, ImageName};
 
 use crate::op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, NetworkMode, Op, Owner, Process, Unpack,
-    UserName,
+    Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op, Owner,
+    Process, Unpack, UserName,
 };
 
 /// A value with canonical bytes, as specified in [the module](self).
@@ -158,6 +158,7 @@ impl Encode for FileOp {
         encoder.list("actions", &self.actions, |encoder, action| match action {
             FileAction::Copy(copy) => copy.encode(encoder),
             FileAction::MakeDirectory(make) => make.encode(encoder),
+            FileAction::MakeFile(make) => make.encode(encoder),
         });
     }
 }
@@ -191,6 +192,19 @@ impl Encode for MakeDirectory {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.text("action", "make-directory");
         encoder.text("path", &self.path);
+        encoder.number("mode", u64::from(self.mode));
+        encoder.option("owner", self.owner.as_ref(), |encoder, owner| owner.encode(encoder));
+        encoder.option("timestamp", self.timestamp, |encoder, time| {
+            encoder.bytes("timestamp", &time.to_le_bytes());
+        });
+    }
+}
+
+impl Encode for MakeFile {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text("action", "make-file");
+        encoder.text("path", &self.path);
+        encoder.bytes("content", &self.content);
         encoder.number("mode", u64::from(self.mode));
         encoder.option("owner", self.owner.as_ref(), |encoder, owner| owner.encode(encoder));
         encoder.option("timestamp", self.timestamp, |encoder, time| {

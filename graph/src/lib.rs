@@ -31,7 +31,7 @@ mod vertex;
 pub use definition::{Builder, Definition};
 pub use encode::{Encode, Encoder};
 pub use op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, NetworkMode, Op, Owner,
-    Process, Ulimit, Unpack, UserName,
+    Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op,
+    Owner, Process, Ulimit, Unpack, UserName,
 };
 pub use vertex::{Metadata, SourceLines, Vertex, VertexId};

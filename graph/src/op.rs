@@ -114,6 +114,8 @@ pub enum FileAction {
     Copy(Copy),
     /// A directory and its missing parents.
     MakeDirectory(MakeDirectory),
+    /// A file with given contents.
+    MakeFile(MakeFile),
 }
 
 /// Files copied as COPY and ADD do.
@@ -170,6 +172,21 @@ pub struct MakeDirectory {
     /// Of each directory made; `None` is root.
     pub owner: Option<Owner>,
     /// The modification time of each directory made, in seconds since 1970; `None` is 0, never the time of the build.
+    pub timestamp: Option<i64>,
+}
+
+/// A file made of given bytes, in a directory that is there; a file or link in its place is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MakeFile {
+    /// Absolute, cleaned.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Permissions, at most 0o777.
+    pub mode: u32,
+    /// `None` is root.
+    pub owner: Option<Owner>,
+    /// The modification time, in seconds since 1970; `None` is 0, never the time of the build.
     pub timestamp: Option<i64>,
 }
 

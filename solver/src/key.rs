@@ -53,6 +53,7 @@ pub(crate) fn of_file(op: &FileOp, base: CacheKey, sources: &[CopySource]) -> Ca
     for action in &op.actions {
         match action {
             FileAction::MakeDirectory(make) => make.encode(&mut encoder),
+            FileAction::MakeFile(make) => make.encode(&mut encoder),
             FileAction::Copy(copy) => {
                 copy.encode_target(&mut encoder);
                 match sources.next().expect("every copy has a source") {

@@ -552,7 +552,7 @@ fn failure(vertex: &Vertex, log: Option<PathBuf>, error: &StepError) -> Failure 
 fn copies(file: &FileOp) -> impl Iterator<Item = &graph::Copy> {
     file.actions.iter().filter_map(|action| match action {
         FileAction::Copy(copy) => Some(copy),
-        FileAction::MakeDirectory(_) => None,
+        FileAction::MakeDirectory(_) | FileAction::MakeFile(_) => None,
     })
 }
 

@@ -1,14 +1,16 @@
-//! One action on a tree: a copy, or directories made.
+//! One action on a tree: a copy, directories or a file made.
 
 use std::path::Path;
 
-use graph::{FileAction, InputIndex, MakeDirectory, Owner};
+use graph::{FileAction, InputIndex, MakeDirectory, MakeFile, Owner};
+use rustix::fs::Timespec;
 
 use super::copy::copy;
-use super::destination::{Destination, Folder};
-use super::error::FilesError;
+use super::destination::{Destination, Folder, folder_of};
+use super::error::{At, FilesError};
 use super::path::clean;
 use super::select::{Source, Tree};
+use super::transfer::{create, write_all};
 
 /// Finds the numbers of a user and a group, as the tree that files go to knows them.
 pub type ResolveOwner<'a> = &'a dyn Fn(&Owner) -> Result<(u32, u32), Box<dyn std::error::Error + Send + Sync>>;
@@ -34,6 +36,7 @@ pub fn apply<'t>(
     };
     match action {
         FileAction::MakeDirectory(make) => make_directory(make, owner(&make.owner)?, &mut destination)?,
+        FileAction::MakeFile(make) => make_file(make, owner(&make.owner)?, &mut destination)?,
         FileAction::Copy(action) => {
             let source = Source::open(sources(action.from))?;
             copy(action, &source, &mut destination, owner(&action.owner)?, cancel)?;
@@ -54,4 +57,19 @@ fn make_directory(
         seconds: make.timestamp.unwrap_or_default(),
     };
     destination.make_directories(&path, folder)
+}
+
+fn make_file(make: &MakeFile, owner: Option<(u32, u32)>, destination: &mut Destination) -> Result<(), FilesError> {
+    let path = destination.resolve(&clean(make.path.as_bytes()))?;
+    let folder = folder_of(&path);
+    destination.keep_time(folder)?;
+    let file = create(&destination.open_folder(folder)?, &path)?;
+    write_all(&file, &make.content).at("write", &path)?;
+    destination.set_owner(&path, owner.unwrap_or_default())?;
+    destination.set_mode(&path, make.mode & 0o777)?;
+    let modified = Timespec {
+        tv_sec: make.timestamp.unwrap_or_default(),
+        tv_nsec: 0,
+    };
+    destination.set_modified(&path, modified)
 }

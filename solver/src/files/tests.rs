@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use graph::{Copy, FileAction, InputIndex, MakeDirectory, Owner, Unpack, UserName};
+use graph::{Copy, FileAction, InputIndex, MakeDirectory, MakeFile, Owner, Unpack, UserName};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 use tempfile::TempDir;
 
@@ -217,4 +217,32 @@ fn workdir_on_a_file_is_an_error() {
         root.path(),
     );
     assert_eq!(made.unwrap_err().to_string(), "mkdir /f: not a directory");
+}
+
+#[test]
+fn a_made_file_replaces_what_is_there() {
+    if !is_root() {
+        return;
+    }
+    let root = tree(&["dir 755 d", "link d/l > /kept", "file 600 kept =old"]);
+    let make = |path: &str| {
+        FileAction::MakeFile(MakeFile {
+            path: path.into(),
+            content: b"new".to_vec(),
+            mode: 0o755,
+            owner: owner(5, 6),
+            timestamp: Some(7),
+        })
+    };
+    act(&make("/d/f"), Tree::Directory(root.path()), root.path()).unwrap();
+    act(&make("/kept"), Tree::Directory(root.path()), root.path()).unwrap();
+    let expected = [
+        "dir 755 d",
+        "file 755 d/f =new 5:6 @7",
+        "link d/l > /kept",
+        "file 755 kept =new 5:6 @7",
+    ];
+    assert_eq!(lines(root.path()), expected);
+    let nowhere = act(&make("/none/f"), Tree::Directory(root.path()), root.path());
+    assert_eq!(nowhere.unwrap_err().to_string(), "cannot open /none");
 }
