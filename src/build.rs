@@ -52,7 +52,7 @@ async fn build(
         pull,
         reporter.clone(),
     ));
-    let plan = plan(request, &images, reporter).await?;
+    let mut plan = plan(request, &images, reporter).await?;
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
@@ -66,15 +66,20 @@ async fn build(
         imports: None,
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
-    let solved = solver
+    let (Some(planned), None) = (plan.images.pop(), plan.images.pop()) else {
+        return Err(CommandError::usage(
+            "building for several platforms at once is not supported yet",
+        ));
+    };
+    let mut solved = solver
         .solve(plan.definition)
         .await
         .map_err(|error| build_failed(&error))?;
     let result = Delivery {
         request: request.clone(),
         store: store.clone(),
-        snapshot: solved.snapshot,
-        config: plan.config,
+        snapshot: solved.snapshots.pop().flatten(),
+        config: planned.config,
         epoch: plan.epoch,
         images,
         cancel: cancel.clone(),

@@ -190,7 +190,7 @@ fn options(args: &BuildArgs, environment: &Environment) -> Result<Options, Comma
         target: args.input.target.clone().filter(|target| !target.is_empty()),
         epoch: epoch(&build_args)?,
         labels: labels.map(|pair| (pair.key, pair.value.unwrap_or_default())).collect(),
-        platform: platform(&args.input.platform, environment)?,
+        platforms: platform(&args.input.platform, environment)?.into_iter().collect(),
         no_cache,
         network,
         allow_network_host: network == Some(NetworkMode::Host)

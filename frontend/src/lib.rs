@@ -29,5 +29,5 @@ pub use dump::ast_dump;
 pub use environment::Environment;
 pub use options::{NamedContext, NoCache, Options};
 pub use parse::{Dockerfile, parse};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, PlannedImage, plan};
 pub use words::{WordError, expand, words};

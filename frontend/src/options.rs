@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use graph::{NetworkMode, Ulimit};
 use oci::{ImageName, Platform};
 
+use crate::Diagnostic;
+
+/// The argument that asks for an index even of one platform.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
 /// What is asked of a build besides its Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -14,8 +19,12 @@ pub struct Options {
     pub build_args: BTreeMap<String, String>,
     /// Labels that win over those of the Dockerfile.
     pub labels: BTreeMap<String, String>,
-    /// The platform asked for; `None` is that of the builder, and then an image's own platform stays in its configuration.
-    pub platform: Option<Platform>,
+    /// The platforms asked for; none is that of the builder, and then an image's own platform stays in its configuration.
+    /// A plan is made for each of them with options that name this one only.
+    pub platforms: Vec<Platform>,
+    /// Whether the result is an index, and steps say which platform they are for. Several platforms make it so, and the
+    /// argument `BUILDKIT_MULTI_PLATFORM`.
+    pub multi_platform: bool,
     /// The platform of the builder.
     pub build_platform: Platform,
     /// Named contexts. A name may end in `::os/architecture`: then it counts for that platform only.
@@ -46,7 +55,8 @@ impl Options {
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
-            platform: None,
+            platforms: Vec::new(),
+            multi_platform: false,
             build_platform,
             contexts: BTreeMap::new(),
             excludes: Vec::new(),
@@ -60,10 +70,33 @@ impl Options {
         }
     }
 
-    /// The platform of the result.
+    /// The platform of the result, or the first of several.
     #[must_use]
     pub fn target_platform(&self) -> &Platform {
-        self.platform.as_ref().unwrap_or(&self.build_platform)
+        self.platforms.first().unwrap_or(&self.build_platform)
+    }
+
+    /// The same options for each of the platforms asked for; at least one.
+    pub(crate) fn each_platform(&self) -> Result<Vec<Options>, Diagnostic> {
+        let several = self.platforms.len() > 1;
+        let multi_platform = match self.build_args.get(MULTI_PLATFORM).map(String::as_str) {
+            None | Some("") => self.multi_platform || several,
+            Some(text) => boolean(text)
+                .ok_or_else(|| Diagnostic::new(format!("invalid boolean value for multi-platform: {text}")))?,
+        };
+        if several && !multi_platform {
+            let message = "conflicting config: returning multiple target platforms is not allowed";
+            return Err(Diagnostic::new(message));
+        }
+        let for_one = |platforms: Vec<Platform>| Options {
+            platforms,
+            multi_platform,
+            ..self.clone()
+        };
+        Ok(match &self.platforms[..] {
+            [] => vec![for_one(Vec::new())],
+            some => some.iter().map(|platform| for_one(vec![platform.clone()])).collect(),
+        })
     }
 
     /// The context that replaces `name` (a stage or an image) for `platform`, and the name it was given under.
@@ -83,6 +116,15 @@ impl Options {
                 .map(|(key, context)| (key.as_str(), context))
         };
         find(&for_platform).or_else(|| find(&wanted))
+    }
+}
+
+/// As Go reads it.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

@@ -3,28 +3,40 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
+use graph::Builder;
 use oci::{Fetch, ImageConfig, ImageName, Platform, ResolvedImage};
 
 use crate::command::{Command, Placed};
 use crate::convert::Converter;
 use crate::diagnostic::Error;
 use crate::parse::{self, Dockerfile};
-use crate::stage::{Globals, Stages};
+use crate::stage::{Globals, Stages, WantedImage};
 use crate::{Diagnostic, Options, suggest};
 
 /// A build, ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What to do.
+    /// What to do, with a target for each image.
     pub definition: graph::Definition,
-    /// The image's configuration, without the layers that are still to be made and without times.
-    pub config: ImageConfig,
+    /// The images to come, one for each platform in the order asked for.
+    pub images: Vec<PlannedImage>,
+    /// Whether the images are to be in an index, even a single one.
+    pub multi_platform: bool,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.
     pub epoch: Option<i64>,
     /// What is allowed but not good.
     pub warnings: Vec<Diagnostic>,
     /// Build arguments that no ARG asks for and that mean nothing to the builder.
     pub unused_args: Vec<String>,
+}
+
+/// An image to come.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// The platform asked for.
+    pub platform: Platform,
+    /// Its configuration, without the layers that are still to be made and without times.
+    pub config: ImageConfig,
 }
 
 /// An image for a platform.
@@ -41,22 +53,35 @@ pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch) -> Result<
     refuse_foreign_syntax(text, options)?;
     let dockerfile = parse::parse(text)?;
     let (metas, sections) = sections(&dockerfile)?;
-    let globals = Globals::new(&metas, &sections, &dockerfile, options)?;
-    let stages = Stages::new(sections, &globals, options)?;
-    let resolved = resolve(&stages, images).await?;
-    let converter = Converter::new(options, &globals, &stages, resolved);
-    let (definition, config) = converter.run()?;
+    let mut variants = Vec::new();
+    for options in options.each_platform()? {
+        let globals = Globals::new(&metas, &sections, &dockerfile, &options)?;
+        let stages = Stages::new(sections.clone(), &globals, &options)?;
+        variants.push((options, globals, stages));
+    }
+    let resolved = resolve(variants.iter().map(|(_, _, stages)| stages), images).await?;
+    let (mut builder, mut targets, mut planned) = (Builder::new(), Vec::new(), Vec::new());
+    for (options, globals, stages) in &variants {
+        let (target, config) = Converter::new(options, globals, stages, &resolved, &mut builder).run()?;
+        targets.push(target);
+        planned.push(PlannedImage {
+            platform: options.target_platform().clone(),
+            config,
+        });
+    }
+    let (first, globals, stages) = &variants[0];
     Ok(Plan {
-        definition,
-        config,
+        definition: builder.finish_all(targets),
+        images: planned,
+        multi_platform: first.multi_platform,
         epoch: globals.epoch,
-        unused_args: unused_args(&metas, &stages, options),
+        unused_args: unused_args(&metas, stages, options),
         warnings: dockerfile.warnings,
     })
 }
 
 /// A stage as written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Section {
     pub(crate) from: Placed,
     pub(crate) commands: Vec<Placed>,
@@ -120,17 +145,22 @@ fn refuse_foreign_syntax(text: &[u8], options: &Options) -> Result<(), Diagnosti
     Err(refusal.hint("the language of docker/dockerfile is built in; drop the syntax or name that one"))
 }
 
-/// Looks up all images that the target needs.
-async fn resolve(stages: &Stages, images: &dyn Fetch) -> Result<Resolved, Error> {
-    let wanted = stages.images();
-    let answers = join_all(
-        wanted
-            .iter()
-            .map(|image| images.resolve(&image.wanted.0, &image.wanted.1)),
-    )
-    .await;
+/// Looks up all images that the targets need, each once.
+async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &dyn Fetch) -> Result<Resolved, Error> {
+    let mut wanted: Vec<(WantedImage, &'a Stages)> = Vec::new();
+    for stages in all {
+        for image in stages.images() {
+            if !wanted.iter().any(|(known, _)| known.wanted == image.wanted) {
+                wanted.push((image, stages));
+            }
+        }
+    }
+    let answers = wanted
+        .iter()
+        .map(|(image, _)| images.resolve(&image.wanted.0, &image.wanted.1));
+    let answers = join_all(answers).await;
     let mut resolved = Resolved::new();
-    for (image, answer) in wanted.into_iter().zip(answers) {
+    for ((image, stages), answer) in wanted.into_iter().zip(answers) {
         let found = answer.map_err(|source| Error::Image {
             hint: near(&image.written, stages),
             image: image.written.clone(),

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use crate::{Metadata, Op, Vertex, VertexId};
 
-/// The vertices of a build, every input before its readers, and the target: the vertex whose tree is the result.
+/// The vertices of a build, every input before its readers, and the targets: the vertices whose trees are the results,
+/// one for each platform asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Definition {
     order: Vec<VertexId>,
     vertices: HashMap<VertexId, Vertex>,
-    target: Option<VertexId>,
+    targets: Vec<Option<VertexId>>,
 }
 
 impl Definition {
@@ -29,18 +30,24 @@ impl Definition {
         self.order.iter().map(|id| (*id, self.vertex(*id)))
     }
 
-    /// The vertex whose tree is the result; `None` is the empty tree of `FROM scratch`.
+    /// The vertices whose trees are the results, in the order asked for; `None` is the empty tree of `FROM scratch`.
     #[must_use]
-    pub fn target(&self) -> Option<VertexId> {
-        self.target
+    pub fn targets(&self) -> &[Option<VertexId>] {
+        &self.targets
     }
 
-    /// The stack of vertices that the target's tree is made by, lowest first: each but the first changes the tree of the
+    /// The first target: the only one, unless several platforms are built for.
+    #[must_use]
+    pub fn target(&self) -> Option<VertexId> {
+        self.targets.first().copied().flatten()
+    }
+
+    /// The stack of vertices that the first target's tree is made by, lowest first: each but the first changes the tree of the
     /// one before it.
     #[must_use]
     pub fn spine(&self) -> Vec<VertexId> {
         let mut spine = Vec::new();
-        let mut next = self.target;
+        let mut next = self.target();
         while let Some(id) = next {
             spine.push(id);
             let vertex = self.vertex(id);
@@ -90,11 +97,17 @@ impl Builder {
         self.0.vertex(id)
     }
 
-    /// The definition with `target`, and without the vertices that it does not need.
+    /// The definition with one `target`, and without the vertices that it does not need.
     #[must_use]
     pub fn finish(self, target: Option<VertexId>) -> Definition {
+        self.finish_all(vec![target])
+    }
+
+    /// The definition with several `targets`, and without the vertices that none of them needs.
+    #[must_use]
+    pub fn finish_all(self, targets: Vec<Option<VertexId>>) -> Definition {
         let mut definition = self.0;
-        let mut needed: Vec<VertexId> = target.into_iter().collect();
+        let mut needed: Vec<VertexId> = targets.iter().copied().flatten().collect();
         let mut next = 0;
         while let Some(id) = needed.get(next).copied() {
             for input in &definition.vertex(id).inputs {
@@ -106,7 +119,7 @@ impl Builder {
         }
         definition.order.retain(|id| needed.contains(id));
         definition.vertices.retain(|id, _| needed.contains(id));
-        definition.target = target;
+        definition.targets = targets;
         definition
     }
 }

@@ -31,11 +31,13 @@ pub fn definition(definition: &Definition) -> String {
         };
         writeln!(text, "#{number} {line}").expect("writing to a string cannot fail");
     }
-    match definition.target() {
-        Some(target) => writeln!(text, "target #{}", numbers[&target]),
-        None => writeln!(text, "target scratch"),
+    for target in definition.targets() {
+        match target {
+            Some(target) => writeln!(text, "target #{}", numbers[target]),
+            None => writeln!(text, "target scratch"),
+        }
+        .expect("writing to a string cannot fail");
     }
-    .expect("writing to a string cannot fail");
     text
 }
 

@@ -42,8 +42,8 @@ pub struct Solver {
 /// What came out.
 #[derive(Clone, Debug)]
 pub struct Solved {
-    /// The target's tree; `None` is the empty one.
-    pub snapshot: Option<Snapshot>,
+    /// The trees of the targets, in their order; `None` is the empty one.
+    pub snapshots: Vec<Option<Snapshot>>,
     /// Every step whose result is known now, made or found.
     pub results: Vec<StepResult>,
 }
@@ -57,17 +57,11 @@ impl std::fmt::Debug for Solver {
 }
 
 impl Solver {
-    /// Makes the tree of the definition's target, or finds it made.
+    /// Makes the trees of the definition's targets, or finds them made.
     ///
     /// # Errors
     /// The first step that failed; the others were stopped. [`Error::Cancelled`] when the user stopped the build.
     pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
-        let Some(target) = definition.target() else {
-            return Ok(Solved {
-                snapshot: None,
-                results: Vec::new(),
-            });
-        };
         let asked = definition.iter().map(|(id, _)| (id, Asked::new())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
         let build = Arc::new(Build {
@@ -77,12 +71,13 @@ impl Solver {
             permits,
             failure: Mutex::new(None),
         });
-        // Every key is needed for the target's; asking for all at once, inputs first, keeps the recursion flat.
+        // Every key is needed for the targets'; asking for all at once, inputs first, keeps the recursion flat.
         let all: Vec<VertexId> = build.definition.iter().map(|(id, _)| id).collect();
-        let (snapshot, _) = join(build.snapshot(target), join_all(all.iter().map(|id| build.known(*id)))).await;
-        match snapshot {
-            Ok(snapshot) => Ok(Solved {
-                snapshot,
+        let targets = build.definition.targets().iter().map(|target| build.tree(*target));
+        let (snapshots, _) = join(join_all(targets), join_all(all.iter().map(|id| build.known(*id)))).await;
+        match snapshots.into_iter().collect() {
+            Ok(snapshots) => Ok(Solved {
+                snapshots,
                 results: build.results(),
             }),
             Err(Stopped) => Err(build.first_failure()),
@@ -183,6 +178,14 @@ impl Build {
             .start(&vertex.metadata.name)
             .failed(failure(vertex, None, &source));
         self.fail(vertex, None, source)
+    }
+
+    /// The tree of a target; that of none is empty.
+    async fn tree(self: &Arc<Self>, target: Option<VertexId>) -> Result<Option<Snapshot>, Stopped> {
+        match target {
+            Some(id) => self.snapshot(id).await,
+            None => Ok(None),
+        }
     }
 
     /// The vertex's key, and whether the store has its result.

@@ -164,7 +164,7 @@ impl World {
         let solved = runtime.block_on(solver.solve(definition));
         let ran = std::mem::take(&mut *self.executor.ran.lock().unwrap());
         (
-            solved.map(|solved| solved.snapshot.map(|snapshot| snapshot.directory())),
+            solved.map(|solved| solved.snapshots[0].as_ref().map(cache::Snapshot::directory)),
             ran,
         )
     }

@@ -95,7 +95,7 @@ impl Converter<'_> {
             };
             let name = match title {
                 Some(title) => format!("[context {title}] {pinned}"),
-                None => progress.name(&format!("FROM {pinned}")),
+                None => progress.name(&format!("FROM {pinned}"), &wanted.1, &Environment::new()),
             };
             let metadata = Metadata {
                 name,

@@ -13,7 +13,7 @@ mod progress;
 mod run;
 mod variables;
 
-use graph::{Builder, Definition, FileOp, Metadata, Op, VertexId};
+use graph::{Builder, FileOp, Metadata, Op, VertexId};
 use oci::{ImageConfig, Platform};
 
 use crate::command::{Command, Placed};
@@ -30,8 +30,8 @@ pub(crate) struct Converter<'a> {
     options: &'a Options,
     globals: &'a Globals,
     stages: &'a Stages,
-    resolved: Resolved,
-    builder: Builder,
+    resolved: &'a Resolved,
+    builder: &'a mut Builder,
     states: Vec<Option<State>>,
 }
 
@@ -71,25 +71,26 @@ struct Scope<'a, 'c> {
 }
 
 impl<'a> Converter<'a> {
-    /// A converter of `stages`, whose images are `resolved`.
+    /// A converter of `stages`, whose images are `resolved`. The vertices go to `builder`.
     pub(crate) fn new(
         options: &'a Options,
         globals: &'a Globals,
         stages: &'a Stages,
-        resolved: Resolved,
+        resolved: &'a Resolved,
+        builder: &'a mut Builder,
     ) -> Converter<'a> {
         Converter {
             options,
             globals,
             stages,
             resolved,
-            builder: Builder::new(),
+            builder,
             states: stages.list.iter().map(|_| None).collect(),
         }
     }
 
-    /// Converts what the target needs.
-    pub(crate) fn run(mut self) -> Result<(Definition, ImageConfig), Diagnostic> {
+    /// Converts what the target needs: the vertex of its tree and the image's configuration.
+    pub(crate) fn run(mut self) -> Result<(Option<VertexId>, ImageConfig), Diagnostic> {
         let stages = self.stages;
         for place in &stages.needed {
             let state = self.stage(*place)?;
@@ -103,7 +104,7 @@ impl<'a> Converter<'a> {
         for (name, value) in &self.options.labels {
             config.config.labels.insert(name.clone(), value.clone());
         }
-        if let Some(asked) = &self.options.platform {
+        if let Some(asked) = self.options.platforms.first() {
             claim(&mut config, asked);
         }
         let platform = config.platform();
@@ -113,13 +114,13 @@ impl<'a> Converter<'a> {
             Tree::Empty => None,
             Tree::Made(id) | Tree::Lent(id) => Some(id),
         };
-        Ok((self.builder.finish(tree), config))
+        Ok((tree, config))
     }
 
     fn stage(&mut self, place: Place) -> Result<State, Diagnostic> {
         let stages = self.stages;
         let stage = &stages.list[place];
-        let mut progress = progress::Counter::new(stage);
+        let mut progress = progress::Counter::new(stage, self.options.multi_platform);
         let state = self
             .base(stage, &mut progress)
             .map_err(|error| error.or_at(&stage.lines))?;

@@ -1,6 +1,8 @@
-//! What progress calls a step: `[build 2/4] RUN make`.
+//! What progress calls a step: `[build 2/4] RUN make`, or `[linux/arm64 build 2/4] RUN make` of several platforms, or
+//! `[linux/amd64->arm64 build 2/4] RUN make` where a stage of one platform works for another.
 
 use graph::Metadata;
+use oci::Platform;
 
 use super::Scope;
 use crate::Environment;
@@ -14,10 +16,12 @@ pub(super) struct Counter {
     title: String,
     done: usize,
     total: usize,
+    names_platform: bool,
 }
 
 impl Counter {
-    pub(super) fn new(stage: &Stage) -> Counter {
+    /// A counter for `stage`; with `names_platform` each step says what it is for.
+    pub(super) fn new(stage: &Stage, names_platform: bool) -> Counter {
         let counted = |placed: &&Placed| {
             matches!(
                 placed.command,
@@ -34,24 +38,57 @@ impl Counter {
             title: stage.title.clone(),
             done: 0,
             total: from + stage.commands.iter().filter(counted).count(),
+            names_platform,
         }
     }
 
-    /// The next step's name.
-    pub(super) fn name(&mut self, text: &str) -> String {
+    /// The next step's name. It runs on `platform`, and knows of the variables in `environment`.
+    pub(super) fn name(&mut self, text: &str, platform: &Platform, environment: &Environment) -> String {
         if self.total == 0 {
             return text.to_owned();
         }
         self.done += 1;
-        let Counter { title, done, total } = self;
+        let (done, total) = (self.done, self.total);
         let width = total.to_string().len();
-        let title = if title.is_empty() {
-            String::new()
-        } else {
-            format!("{title} ")
-        };
+        let mut title = String::new();
+        if self.names_platform {
+            title = format!("{platform}{} ", arrow(platform, environment));
+        }
+        if !self.title.is_empty() {
+            title = format!("{title}{} ", self.title);
+        }
         format!("[{title}{done:width$}/{total}] {text}")
     }
+}
+
+/// What a step that runs on `platform` works for, if that is another platform and its variables say so.
+fn arrow(platform: &Platform, environment: &Environment) -> String {
+    let Some(target) = target(platform, environment) else {
+        return String::new();
+    };
+    if target.os != platform.os {
+        format!("->{target}")
+    } else if target.architecture == platform.architecture {
+        String::new()
+    } else {
+        let variant = target.variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("->{}{variant}", target.architecture)
+    }
+}
+
+/// The platform that the arguments a stage has declared name.
+fn target(platform: &Platform, environment: &Environment) -> Option<Platform> {
+    if let Some(target) = environment.get("TARGETPLATFORM").and_then(|text| text.parse().ok()) {
+        return Some(target);
+    }
+    let (os, architecture) = (environment.get("TARGETOS"), environment.get("TARGETARCH"));
+    os.or(architecture)?;
+    let or = |value: Option<&str>, own: &str| value.filter(|text| !text.is_empty()).unwrap_or(own).to_owned();
+    Some(Platform::normalized(
+        &or(os, &platform.os),
+        &or(architecture, &platform.architecture),
+        environment.get("TARGETVARIANT"),
+    ))
 }
 
 impl Scope<'_, '_> {
@@ -78,6 +115,32 @@ impl Scope<'_, '_> {
             Some((name, rest)) => format!("{} {rest}", name.to_uppercase()),
             None => text.to_uppercase(),
         };
-        self.progress.name(&text)
+        self.progress.name(&text, &self.state.platform, environment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrow_shows_for_whom_a_stage_works() {
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        for (variables, expected) in [
+            (&[][..], ""),
+            (&[("TARGETARCH", "arm64")], "->arm64"),
+            (&[("TARGETARCH", "arm"), ("TARGETVARIANT", "v6")], "->arm/v6"),
+            (&[("TARGETOS", "linux")], ""),
+            (&[("TARGETOS", "windows")], "->windows/amd64"),
+            (&[("TARGETPLATFORM", "linux/arm64")], "->arm64"),
+            (&[("TARGETPLATFORM", "linux/amd64")], ""),
+            (&[("TARGETVARIANT", "v7")], ""),
+        ] {
+            let mut environment = Environment::new();
+            for (name, value) in variables {
+                environment.set(*name, *value);
+            }
+            assert_eq!(arrow(&platform, &environment), expected, "{variables:?}");
+        }
     }
 }

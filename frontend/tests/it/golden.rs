@@ -16,7 +16,7 @@ fn dump(text: &str) -> String {
     for (_, vertex) in plan.definition.iter() {
         writeln!(dump, "{}", vertex.metadata.name).unwrap();
     }
-    let config: serde_json::Value = serde_json::from_slice(&plan.config.to_bytes()).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&plan.images[0].config.to_bytes()).unwrap();
     writeln!(dump, "{}", serde_json::to_string_pretty(&config).unwrap()).unwrap();
     dump
 }

@@ -10,4 +10,5 @@ mod golden;
 mod hostile;
 mod images;
 mod plans;
+mod platforms;
 mod vectors;

@@ -49,10 +49,15 @@ fn every_layer_of_history_is_a_vertex_of_the_spine() {
         let spine = plan.definition.spine();
         let of_image = |id: &&graph::VertexId| matches!(plan.definition.vertex(**id).op, Op::Image(_));
         let below = spine.iter().filter(of_image).count();
-        let layers = plan.config.history.iter().filter(|entry| !entry.empty_layer).count();
+        let layers = plan.images[0]
+            .config
+            .history
+            .iter()
+            .filter(|entry| !entry.empty_layer)
+            .count();
         assert_eq!(
             spine.len() - below,
-            layers - plan.config.rootfs.diff_ids.len(),
+            layers - plan.images[0].config.rootfs.diff_ids.len(),
             "{text}"
         );
     }
@@ -100,8 +105,8 @@ fn arguments_reach_processes_and_history_but_not_the_image() {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(process(&plan).env, [path, "A=cli", "G=g", "E=late"]);
     assert_eq!(process(&plan).proxy_env, ["HTTP_PROXY=http://p", "http_proxy=http://p"]);
-    assert_eq!(plan.config.config.env, [path, "E=env"]);
-    let history: Vec<&str> = plan
+    assert_eq!(plan.images[0].config.config.env, [path, "E=env"]);
+    let history: Vec<&str> = plan.images[0]
         .config
         .history
         .iter()
@@ -238,7 +243,7 @@ fn a_step_tells_what_its_key_is_made_of() {
 #[test]
 fn an_entrypoint_clears_a_command_from_below_only() {
     let commands = |text: &str| {
-        let config = plan(text).config.config;
+        let config = plan(text).images[0].config.config.clone();
         (config.cmd, config.entrypoint)
     };
     let words = |word: &str| Some(vec![word.to_owned()]);
@@ -256,13 +261,13 @@ fn an_entrypoint_clears_a_command_from_below_only() {
 #[test]
 fn the_platform_asked_for_is_the_one_of_the_image() {
     let mut options = options();
-    options.platform = Some("linux/arm/v7".parse().unwrap());
+    options.platforms = vec!["linux/arm/v7".parse().unwrap()];
     let plan = plan_with(
         "FROM --platform=$BUILDPLATFORM busybox AS b\nARG TARGETARCH TARGETPLATFORM\nRUN x\nFROM scratch\nCOPY --from=b /a /\n",
         &options,
     )
     .unwrap();
-    assert_eq!(plan.config.platform().to_string(), "linux/arm/v7");
+    assert_eq!(plan.images[0].config.platform().to_string(), "linux/arm/v7");
     let run = plan.definition.iter().find_map(|(_, vertex)| match &vertex.op {
         Op::Exec(exec) => Some(exec),
         _ => None,
@@ -289,7 +294,7 @@ fn labels_of_the_user_win() {
     let mut options = options();
     options.labels.insert("a".to_owned(), "cli".to_owned());
     let plan = plan_with("FROM scratch\nLABEL a=df b=df\n", &options).unwrap();
-    let labels: Vec<(&str, &str)> = plan
+    let labels: Vec<(&str, &str)> = plan.images[0]
         .config
         .config
         .labels
@@ -297,7 +302,7 @@ fn labels_of_the_user_win() {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     assert_eq!(labels, [("a", "cli"), ("b", "df")]);
-    assert_eq!(plan.config.history.len(), 1);
+    assert_eq!(plan.images[0].config.history.len(), 1);
     assert_eq!(plan.definition.target(), None);
 }
 
