@@ -1,10 +1,13 @@
-//! COPY and ADD: files from a context, a stage or an image.
+//! COPY and ADD: files from a context, a stage or an image, documents, and what comes from elsewhere.
+//!
+//! An instruction is one file op; each of its sources becomes a copy in it, whose [`Origin`] says where the files are.
 
-use graph::{Copy as CopyAction, FileAction, FileOp, InputIndex, Unpack, VertexId};
+use graph::{Copy as CopyAction, FileAction, FileOp, InputIndex, Unpack};
 
 use super::history::Layer;
 use super::meta::owner;
 use super::mode::{self, Mode};
+use super::origin::{Origin, Remote};
 use super::{Scope, Tree};
 use crate::command::{Add, Chosen, Copy, Placed, Sources};
 use crate::quote::quote;
@@ -13,11 +16,11 @@ use crate::{Diagnostic, path};
 /// What COPY and ADD have in common, variables replaced.
 struct Transfer<'a> {
     instruction: &'static str,
+    sources: &'a Sources,
     paths: Vec<String>,
     destination: String,
     owner: Option<String>,
     mode: Option<String>,
-    unpack: Unpack,
     placed: &'a Placed,
 }
 
@@ -38,47 +41,47 @@ impl Scope<'_, '_> {
         if copy.parents {
             return Err(Diagnostic::unsupported("COPY --parents", &placed.lines));
         }
-        self.refuse_unsupported(&transfer, &copy.sources, &copy.chosen)?;
-        let from = match from {
-            Some(tree) => self.converter.files(tree),
-            None => self.converter.main_context(),
-        };
-        self.transfer_files(&transfer, from)
+        refuse_unsupported(&transfer, &copy.chosen)?;
+        let mut origins = Vec::new();
+        for source in &transfer.paths {
+            let tree = match from {
+                Some(tree) => self.converter.files(tree),
+                None => self.converter.main_context(),
+            };
+            origins.push(Origin::path(tree, source, Unpack::Never));
+        }
+        self.transfer_files(&transfer, origins)
     }
 
     pub(super) fn add(&mut self, add: &Add, placed: &Placed) -> Result<(), Diagnostic> {
-        let mut transfer = self.transfer("ADD", &add.sources, &add.chosen, placed)?;
-        if add.unpack != Some(false) {
-            transfer.unpack = Unpack::Archives;
-        }
-        let is_remote = transfer.paths.iter().any(|source| Remote::of(source).is_some());
+        let transfer = self.transfer("ADD", &add.sources, &add.chosen, placed)?;
         if add.checksum.is_some() {
-            if transfer.paths.len() != 1 {
+            let [source] = &transfer.paths[..] else {
                 return Err(Diagnostic::new("checksum can't be specified for multiple sources"));
-            }
-            if !is_remote {
+            };
+            if Remote::of(source).is_none() {
                 return Err(Diagnostic::new("checksum requires HTTP(S) or Git sources"));
             }
         }
-        let unsupported = if is_remote {
-            Some("ADD from a remote address")
-        } else if add.keep_git_dir.is_some() {
-            Some("ADD --keep-git-dir")
-        } else {
-            None
+        refuse_unsupported(&transfer, &add.chosen)?;
+        let unpack = match add.unpack {
+            Some(false) => Unpack::Never,
+            Some(true) | None => Unpack::Archives,
         };
-        if let Some(what) = unsupported {
-            return Err(Diagnostic::unsupported(what, &placed.lines));
+        let mut origins = Vec::new();
+        for source in &transfer.paths {
+            origins.push(match Remote::of(source) {
+                Some(remote) => self.remote(remote, source, add, placed)?,
+                None => Origin::path(self.converter.main_context(), source, unpack),
+            });
         }
-        self.refuse_unsupported(&transfer, &add.sources, &add.chosen)?;
-        let context = self.converter.main_context();
-        self.transfer_files(&transfer, context)
+        self.transfer_files(&transfer, origins)
     }
 
     fn transfer<'p>(
         &self,
         instruction: &'static str,
-        sources: &Sources,
+        sources: &'p Sources,
         chosen: &Chosen,
         placed: &'p Placed,
     ) -> Result<Transfer<'p>, Diagnostic> {
@@ -88,11 +91,11 @@ impl Scope<'_, '_> {
         };
         Ok(Transfer {
             instruction,
+            sources,
             owner: filled(&chosen.owner)?,
             mode: filled(&chosen.mode)?,
             paths: self.expand_all(&sources.paths)?,
             destination: self.expand(&sources.destination)?,
-            unpack: Unpack::Never,
             placed,
         })
     }
@@ -109,32 +112,11 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn refuse_unsupported(
-        &self,
-        transfer: &Transfer<'_>,
-        sources: &Sources,
-        chosen: &Chosen,
-    ) -> Result<(), Diagnostic> {
-        let symbolic = match &transfer.mode {
-            Some(mode) => mode::parse(mode)? == Mode::Symbolic,
-            None => false,
-        };
-        let unsupported = if symbolic {
-            "--chmod with a symbolic mode"
-        } else if chosen.link {
-            "--link"
-        } else if !chosen.excludes.is_empty() {
-            "--exclude"
-        } else if !sources.documents.is_empty() {
-            "with a heredoc"
-        } else {
-            return Ok(());
-        };
-        let what = format!("{} {unsupported}", transfer.instruction);
-        Err(Diagnostic::unsupported(what, &transfer.placed.lines))
-    }
-
-    fn transfer_files(&mut self, transfer: &Transfer<'_>, from: VertexId) -> Result<(), Diagnostic> {
+    /// Adds the file op that copies from `origins`, in order, and then the documents.
+    fn transfer_files(&mut self, transfer: &Transfer<'_>, mut origins: Vec<Origin>) -> Result<(), Diagnostic> {
+        for document in &transfer.sources.documents {
+            origins.push(self.document(document)?);
+        }
         let mode = match transfer.mode.as_deref().map(mode::parse).transpose()? {
             Some(Mode::Octal(mode)) => Some(mode),
             Some(Mode::Symbolic) | None => None,
@@ -147,16 +129,20 @@ impl Scope<'_, '_> {
         let destination = path::destination(&self.state.config.config.working_dir, &transfer.destination);
         let mut inputs: Vec<_> = self.root().into_iter().collect();
         let base = inputs.first().map(|_| InputIndex(0));
-        let place = InputIndex(inputs.len());
-        inputs.push(from);
-        let actions = transfer.paths.iter().map(|source| {
+        let below = inputs.len();
+        let actions = origins.into_iter().map(|origin| {
+            let known = inputs[below..].iter().position(|input| *input == origin.tree);
+            let place = below + known.unwrap_or(inputs.len() - below);
+            if known.is_none() {
+                inputs.push(origin.tree);
+            }
             FileAction::Copy(CopyAction {
-                from: place,
-                source: path::from_root(source),
+                from: InputIndex(place),
+                source: origin.path,
                 destination: destination.clone(),
                 owner: transfer.owner.as_deref().map(owner),
                 mode,
-                unpack: transfer.unpack,
+                unpack: origin.unpack,
             })
         });
         let file = FileOp {
@@ -169,6 +155,24 @@ impl Scope<'_, '_> {
     }
 }
 
+fn refuse_unsupported(transfer: &Transfer<'_>, chosen: &Chosen) -> Result<(), Diagnostic> {
+    let symbolic = match &transfer.mode {
+        Some(mode) => mode::parse(mode)? == Mode::Symbolic,
+        None => false,
+    };
+    let unsupported = if symbolic {
+        "--chmod with a symbolic mode"
+    } else if chosen.link {
+        "--link"
+    } else if !chosen.excludes.is_empty() {
+        "--exclude"
+    } else {
+        return Ok(());
+    };
+    let what = format!("{} {unsupported}", transfer.instruction);
+    Err(Diagnostic::unsupported(what, &transfer.placed.lines))
+}
+
 impl Transfer<'_> {
     /// As history shows it.
     fn text(&self) -> String {
@@ -176,37 +180,9 @@ impl Transfer<'_> {
         words.extend(self.owner.iter().map(|owner| format!("--chown={owner}")));
         words.extend(self.mode.iter().map(|mode| format!("--chmod={mode}")));
         words.extend(self.paths.iter().cloned());
+        let documents = self.sources.documents.iter();
+        words.extend(documents.map(|document| format!("<<{}", document.name)));
         words.push(self.destination.clone());
         words.join(" ")
-    }
-}
-
-/// A source that is not in the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remote {
-    Git,
-    Http,
-}
-
-impl Remote {
-    fn of(source: &str) -> Option<Remote> {
-        if source.starts_with("http://") || source.starts_with("https://") {
-            let address = source.split(['#', '?']).next().unwrap_or_default();
-            return Some(if address.ends_with(".git") {
-                Remote::Git
-            } else {
-                Remote::Http
-            });
-        }
-        let by_scheme = source.starts_with("git://") || source.starts_with("ssh://");
-        // user@host:path, as ssh and git write it
-        let by_user = source.split_once('@').is_some_and(|(user, rest)| {
-            let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            let host = rest.split_once(':').map(|(host, _)| host);
-            !user.is_empty()
-                && user.chars().all(letter)
-                && host.is_some_and(|host| !host.is_empty() && host.chars().all(letter))
-        });
-        (by_scheme || by_user).then_some(Remote::Git)
     }
 }

@@ -9,6 +9,7 @@ mod heredoc;
 mod history;
 mod meta;
 mod mode;
+mod origin;
 mod progress;
 mod run;
 mod variables;

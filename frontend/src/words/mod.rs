@@ -41,6 +41,8 @@ pub(crate) enum Quotes {
     Removed,
     /// They group and stay.
     Kept,
+    /// They are letters like others.
+    Ordinary,
 }
 
 /// What becomes of escape characters.

@@ -102,7 +102,7 @@ impl Scan<'_> {
                     words.raw(letter);
                     text.push(letter);
                 }),
-                '\'' | '"' => {
+                '\'' | '"' if self.expander.quotes != Quotes::Ordinary => {
                     let quoted = if letter == '"' {
                         self.double_quoted()?
                     } else {

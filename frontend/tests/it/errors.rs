@@ -107,8 +107,6 @@ fn what_is_not_converted_yet_is_named_with_its_line() {
         ("ADD --exclude=a . /", "ADD --exclude"),
         ("COPY --chmod=u+x a /", "COPY --chmod with a symbolic mode"),
         ("ADD https://a/b /", "ADD from a remote address"),
-        ("ADD --keep-git-dir a /", "ADD --keep-git-dir"),
-        ("COPY <<a /b\na", "COPY with a heredoc"),
         ("RUN <<a\n#!b\na", "RUN with a heredoc that begins with #!"),
         ("RUN --device=a/b=c x", "RUN --device"),
     ] {

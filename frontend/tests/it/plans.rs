@@ -64,6 +64,22 @@ fn every_layer_of_history_is_a_vertex_of_the_spine() {
 }
 
 #[test]
+fn documents_are_files_to_copy_from() {
+    let text = "FROM scratch\nARG who=you\nCOPY a <<one <<-'two' /d/\n\"$who\" \\$x\none\n\t\t$who\n\ttwo\n";
+    let plan = plan(text);
+    assert_eq!(
+        graph::dump::definition(&plan.definition),
+        "#0 local context\n\
+         #1 file on scratch: make file /one of 9 bytes mode 644\n\
+         #2 file on scratch: make file /two of 5 bytes mode 644\n\
+         #3 file on scratch: copy #0:/a to /d/; copy #1:/one to /d/; copy #2:/two to /d/\n\
+         target #3\n"
+    );
+    let history = plan.config.history.last().unwrap().created_by.as_deref();
+    assert_eq!(history, Some("COPY a <<one <<two /d/ # buildkit"));
+}
+
+#[test]
 fn steps_are_numbered_as_buildkit_does() {
     let digest = "sha256:";
     let plan = plan(

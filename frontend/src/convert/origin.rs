@@ -1,0 +1,136 @@
+//! Where the files of one source of a COPY or ADD are: a tree of the graph, and a path in it.
+
+use graph::{FileAction, FileOp, MakeFile, Metadata, Unpack, VertexId};
+
+use super::Scope;
+use crate::command::{Add, Placed};
+use crate::parse::Heredoc;
+use crate::words::{Expander, Quotes};
+use crate::{Diagnostic, path};
+
+/// The files of one source.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// The tree or context they are in.
+    pub(super) tree: VertexId,
+    /// Where there, with wildcards.
+    pub(super) path: String,
+    /// What becomes of an archive.
+    pub(super) unpack: Unpack,
+}
+
+impl Origin {
+    /// A path of a context, a stage or an image, as it was written.
+    pub(super) fn path(tree: VertexId, written: &str, unpack: Unpack) -> Origin {
+        Origin {
+            tree,
+            path: path::from_root(written),
+            unpack,
+        }
+    }
+
+    /// A file of a tree that has been made for it.
+    fn file(tree: VertexId, name: &str) -> Origin {
+        Origin {
+            tree,
+            path: literal(&path::from_root(name)),
+            unpack: Unpack::Never,
+        }
+    }
+}
+
+/// A path that no character of is a wildcard in.
+fn literal(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if matches!(letter, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}
+
+impl Scope<'_, '_> {
+    /// A file made of a document.
+    pub(super) fn document(&mut self, document: &Heredoc) -> Result<Origin, Diagnostic> {
+        let content = match document.expand {
+            true => self.expand_document(&document.content)?,
+            false => document.content.clone(),
+        };
+        let make = MakeFile {
+            path: path::from_root(&document.name),
+            content: content.into_bytes(),
+            mode: 0o644,
+            owner: None,
+            timestamp: self.converter.globals.epoch,
+        };
+        let file = FileOp {
+            base: None,
+            actions: vec![FileAction::MakeFile(make)],
+        };
+        let metadata = Metadata {
+            name: "[internal] preparing inline document".to_owned(),
+            ..Metadata::default()
+        };
+        let tree = self.converter.add_files(file, Vec::new(), metadata);
+        Ok(Origin::file(tree, &document.name))
+    }
+
+    /// The text with the stage's variables; whatever the file's escape character is, here it is a backslash.
+    fn expand_document(&self, text: &str) -> Result<String, Diagnostic> {
+        let expander = Expander {
+            quotes: Quotes::Ordinary,
+            ..Expander::new('\\')
+        };
+        expander.text(text, &self.state.environment).map_err(super::refuse_word)
+    }
+
+    /// What a remote source of ADD is, as a tree of the graph: the place where such sources enter it.
+    pub(super) fn remote(
+        &mut self,
+        _remote: Remote,
+        _address: &str,
+        add: &Add,
+        placed: &Placed,
+    ) -> Result<Origin, Diagnostic> {
+        let what = match add.keep_git_dir {
+            Some(_) => "ADD --keep-git-dir",
+            None => "ADD from a remote address",
+        };
+        Err(Diagnostic::unsupported(what, &placed.lines))
+    }
+}
+
+/// A kind of source that is not in the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remote {
+    /// A repository of git.
+    Git,
+    /// A file of a web server.
+    Http,
+}
+
+impl Remote {
+    /// What `source` is, if it is none of the context's paths.
+    pub(super) fn of(source: &str) -> Option<Remote> {
+        if source.starts_with("http://") || source.starts_with("https://") {
+            let address = source.split(['#', '?']).next().unwrap_or_default();
+            return Some(if address.ends_with(".git") {
+                Remote::Git
+            } else {
+                Remote::Http
+            });
+        }
+        let by_scheme = source.starts_with("git://") || source.starts_with("ssh://");
+        // user@host:path, as ssh and git write it
+        let by_user = source.split_once('@').is_some_and(|(user, rest)| {
+            let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+            let host = rest.split_once(':').map(|(host, _)| host);
+            !user.is_empty()
+                && user.chars().all(letter)
+                && host.is_some_and(|host| !host.is_empty() && host.chars().all(letter))
+        });
+        (by_scheme || by_user).then_some(Remote::Git)
+    }
+}
