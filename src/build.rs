@@ -7,8 +7,9 @@ use cache::Store;
 use export::Receipt;
 use frontend::Plan;
 use sandbox::{Cancel, Isolation, Namespaces};
-use solver::{Failure, Reporter, Session, Solver};
+use solver::{Failure, Import, Reporter, Session, Solver};
 
+use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
 use crate::deliver::{self, Delivery};
 use crate::error::CommandError;
@@ -63,7 +64,7 @@ async fn build(
         },
         reporter: reporter.clone(),
         cancel: cancel.clone(),
-        imports: None,
+        imports: imports(request, &images, reporter),
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
     let (Some(planned), None) = (plan.images.pop(), plan.images.pop()) else {
@@ -71,12 +72,21 @@ async fn build(
             "building for several platforms at once is not supported yet",
         ));
     };
+    let spines = plan.definition.spines();
     let mut solved = solver
         .solve(plan.definition)
         .await
         .map_err(|error| build_failed(&error))?;
+    let harvest = Arc::new(Harvest {
+        results: solved.results,
+        spines,
+        store: store.clone(),
+        images: images.clone(),
+        cancel: cancel.clone(),
+    });
     let result = Delivery {
         request: request.clone(),
+        harvest: harvest.clone(),
         store: store.clone(),
         snapshot: solved.snapshots.pop().flatten(),
         config: planned.config,
@@ -85,8 +95,29 @@ async fn build(
         cancel: cancel.clone(),
     };
     let receipt = result.all(reporter).await?;
+    harvest.keep_all(&request.cache_to, reporter).await?;
     store.settle();
     Ok(receipt)
+}
+
+/// Where results are looked for besides the store.
+fn imports(request: &BuildRequest, images: &Arc<Images>, reporter: &Reporter) -> Option<Arc<dyn Import>> {
+    if request.cache_from.is_empty() {
+        return None;
+    }
+    let options = &request.options;
+    let platforms = options
+        .platforms
+        .iter()
+        .chain([&options.build_platform])
+        .cloned()
+        .collect();
+    Some(Arc::new(Imports::new(
+        &request.cache_from,
+        platforms,
+        images.clone(),
+        reporter.clone(),
+    )))
 }
 
 async fn plan(request: &BuildRequest, images: &Images, reporter: &Reporter) -> Result<Plan, CommandError> {

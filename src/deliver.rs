@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Snapshot, Store};
+use export::records::CachePlace;
 use export::{ArchiveDest, ArchiveForm, FileDest, Image, ImageOptions, OutputSpec, Receipt};
 use oci::{ImageConfig, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, Step};
 
+use crate::caches::Harvest;
 use crate::commands::load;
 use crate::error::CommandError;
 use crate::images::Images;
@@ -19,6 +21,7 @@ use crate::request::BuildRequest;
 /// What was built, on its way to where it is wanted.
 pub(crate) struct Delivery {
     pub(crate) request: Arc<BuildRequest>,
+    pub(crate) harvest: Arc<Harvest>,
     pub(crate) store: Store,
     /// The tree; `None` is the empty one.
     pub(crate) snapshot: Option<Snapshot>,
@@ -66,7 +69,8 @@ impl Delivery {
             return Ok(None);
         };
         // What is in the making is the store's alone, and may be left to the end of the process.
-        let image = self.apart(number, step, Delivery::image);
+        let cache = self.unless_cancelled(self.inline_cache(options, step)).await??;
+        let image = self.apart(number, step, move |this, output, told| this.image(output, cache, told));
         let image = self.unless_cancelled(image).await??;
         let made = image.clone();
         self.apart(number, step, move |this, output, told| {
@@ -155,10 +159,24 @@ impl Delivery {
         }
     }
 
-    fn image(&self, output: &OutputSpec, told: &Told) -> Result<Image, CommandError> {
+    /// What the image tells of the steps that made it, if it shall.
+    async fn inline_cache(&self, options: &ImageOptions, step: &Step) -> Result<Option<String>, CommandError> {
+        let mut places = self.request.cache_to.iter().map(|to| &to.place);
+        if !places.any(|place| *place == CachePlace::Inline) {
+            return Ok(None);
+        }
+        let how = options.assembly(self.epoch);
+        self.harvest.inline(0, &how, step).await.map(Some)
+    }
+
+    fn image(&self, output: &OutputSpec, cache: Option<String>, told: &Told) -> Result<Image, CommandError> {
         let options = output.options().cloned().unwrap_or_default();
         let how = options.assembly(self.epoch);
-        let image = export::assemble(&self.store, self.snapshot.as_ref(), self.config.clone(), &how, told);
+        let config = ImageConfig {
+            cache,
+            ..self.config.clone()
+        };
+        let image = export::assemble(&self.store, self.snapshot.as_ref(), config, &how, told);
         image.map_err(|error| failed(&error))
     }
 
@@ -298,7 +316,7 @@ impl<W: Write> Write for Stopping<'_, W> {
 }
 
 /// Passes an exporter's progress on to a step.
-struct Told(Meter);
+pub(crate) struct Told(pub(crate) Meter);
 
 impl export::Progress for Told {
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {

@@ -67,15 +67,22 @@ impl Images {
         })
     }
 
+    /// What the name means where it points to, whatever the store has under it.
+    pub(crate) async fn elsewhere(&self, name: &ImageName, platform: &Platform) -> Result<ResolvedImage, PortError> {
+        match name {
+            ImageName::Layout { .. } => self.layouts.resolve(name, platform).await,
+            ImageName::Registry(_) => self.client().await?.resolve(name, platform).await,
+        }
+    }
+
     async fn ask(&self, name: &ImageName, platform: &Platform) -> Result<ResolvedImage, PortError> {
-        let reference = match name {
-            ImageName::Layout { .. } => return self.layouts.resolve(name, platform).await,
-            ImageName::Registry(reference) => reference,
+        let ImageName::Registry(reference) = name else {
+            return self.elsewhere(name, platform).await;
         };
         if let Some(known) = self.in_store(reference, platform)? {
             return Ok(known);
         }
-        let resolved = self.client().await?.resolve(name, platform).await?;
+        let resolved = self.elsewhere(name, platform).await?;
         // Kept by digest, so that a pinned name needs no network next time.
         for bytes in [&resolved.manifest_bytes, &resolved.config_bytes] {
             self.store.put_blob(bytes).map_err(|error| broken_store(name, &error))?;

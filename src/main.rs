@@ -4,6 +4,7 @@
 //! it enters its namespaces, while it still has one thread, and only then the work begins.
 
 mod build;
+mod caches;
 mod cli;
 mod commands;
 mod deliver;

@@ -4,6 +4,7 @@
 //! Reads the Dockerfile and the ignore files, which are small; nothing else is opened. Whatever rbuild cannot do is
 //! refused here by name.
 
+mod caches;
 mod contexts;
 mod dockerfile;
 mod outputs;
@@ -14,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use export::OutputSpec;
+use export::records::{CachePlace, CacheTo};
 use frontend::{NoCache, Options};
 use graph::NetworkMode;
 use oci::Platform;
@@ -41,6 +43,10 @@ pub(crate) struct BuildRequest {
     pub(crate) options: Options,
     /// Where the result goes, names filled in; never empty.
     pub(crate) outputs: Vec<OutputSpec>,
+    /// Where results of steps may be found.
+    pub(crate) cache_from: Vec<CachePlace>,
+    /// Where results of steps are kept.
+    pub(crate) cache_to: Vec<CacheTo>,
     /// Whether base images are looked up again.
     pub(crate) pull: bool,
     /// How many steps may run at the same time; `None` is as many as can.
@@ -81,6 +87,8 @@ impl BuildRequest {
             false => cli::progress_mode(args.work.progress, environment.text("BUILDKIT_PROGRESS")),
         };
         Ok(BuildRequest {
+            cache_from: caches::from(&args.input.cache_from, environment)?,
+            cache_to: caches::to(&args.output.cache_to, &options.build_args, environment)?,
             loader: None,
             dockerfile,
             contexts: folders,

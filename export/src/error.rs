@@ -34,6 +34,9 @@ pub enum Error {
     /// Asked for together with Docker's media types, which cannot say it.
     #[error("{0} needs OCI media types: leave out `oci-mediatypes=false`")]
     NeedsOciTypes(&'static str),
+    /// Recorded results that cannot be used.
+    #[error("not a list of recorded results: {0}")]
+    Records(String),
     /// The registry did not take the image.
     #[error("failed to push `{name}`")]
     Push {

@@ -37,6 +37,18 @@ pub struct Assembly {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Default for Assembly {
+    fn default() -> Assembly {
+        Assembly {
+            compression: Compression::Gzip { level: None },
+            force_compression: false,
+            media: Media::Oci,
+            epoch: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
 /// A family of media types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Media {
@@ -278,7 +290,7 @@ fn complete(config: &mut ImageConfig, layers: &[Layer], epoch: Option<i64>) {
     history::complete(config, &newest, epoch);
 }
 
-fn descriptor_in(media: Media, layer: &Layer) -> Descriptor {
+pub(crate) fn descriptor_in(media: Media, layer: &Layer) -> Descriptor {
     let from = &layer.descriptor;
     let annotations = match media {
         Media::Docker => BTreeMap::new(),

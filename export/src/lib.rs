@@ -9,6 +9,7 @@
 //!                -> docker load       to_docker_archive
 //! a mounted tree -> a directory       to_directory
 //!                -> one tar archive   to_tar
+//! results of steps -> a cache manifest, or a part of an image's configuration  records
 //! what came out  -> Receipt           digests and names, for people and for --metadata-file
 //! ```
 //!
@@ -26,6 +27,7 @@ mod history;
 mod image;
 mod output;
 mod receipt;
+pub mod records;
 #[cfg(test)]
 mod testing;
 mod to_directory;

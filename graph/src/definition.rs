@@ -42,12 +42,16 @@ impl Definition {
         self.targets.first().copied().flatten()
     }
 
-    /// The stack of vertices that the first target's tree is made by, lowest first: each but the first changes the tree of the
-    /// one before it.
+    /// For each target the stack of vertices that its tree is made by, lowest first: each but the first changes the tree of
+    /// the one before it.
     #[must_use]
-    pub fn spine(&self) -> Vec<VertexId> {
+    pub fn spines(&self) -> Vec<Vec<VertexId>> {
+        self.targets.iter().map(|target| self.spine(*target)).collect()
+    }
+
+    fn spine(&self, target: Option<VertexId>) -> Vec<VertexId> {
         let mut spine = Vec::new();
-        let mut next = self.target();
+        let mut next = target;
         while let Some(id) = next {
             spine.push(id);
             let vertex = self.vertex(id);
@@ -170,6 +174,6 @@ mod tests {
         let top = builder.add(directory(Some(InputIndex(0)), "/b"), vec![base], Metadata::default());
         let definition = builder.finish(Some(top));
         assert_eq!(definition.iter().map(|(id, _)| id).collect::<Vec<_>>(), [base, top]);
-        assert_eq!(definition.spine(), [base, top]);
+        assert_eq!(definition.spines(), [[base, top]]);
     }
 }

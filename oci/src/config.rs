@@ -29,6 +29,15 @@ pub struct ImageConfig {
     /// One entry an instruction, oldest first.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub history: Vec<History>,
+    /// Recorded results of the steps that made the image, as builders keep them there for others: base64 of JSON. Of
+    /// one image only, never of those based on it.
+    #[serde(
+        rename = "moby.buildkit.cache.v0",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "text_or_nothing"
+    )]
+    pub cache: Option<String>,
     /// In Go's spelling.
     #[serde(default)]
     pub os: String,
@@ -234,6 +243,14 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What is no text is of no use to us, and no reason to refuse an image.
+fn text_or_nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "NAME=SOURCE", value_parser = values::named)]
     pub(crate) build_context: Vec<(String, String)>,
 
+    /// Where results of steps may be found besides the store: REF, type=registry|local,…
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
     /// Label for the image
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) label: Vec<Pair>,
@@ -122,6 +126,10 @@ pub(crate) struct OutputArgs {
     /// Load the image into docker or podman
     #[arg(long)]
     pub(crate) load: bool,
+
+    /// Where results of steps are kept besides the store: type=registry|local|inline,…
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
 
     /// Write the image's ID to a file
     #[arg(long, value_name = "FILE")]

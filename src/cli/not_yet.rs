@@ -12,12 +12,10 @@ enum Takes {
 }
 
 /// The name, its short form, what it takes, and what to say besides that it is not supported.
-const FLAGS: [(&str, Option<char>, Takes, &str); 26] = [
+const FLAGS: [(&str, Option<char>, Takes, &str); 24] = [
     ("annotation", None, Takes::Value, YET),
     ("attest", None, Takes::Value, YET),
     ("builder", None, Takes::Value, "rbuild has no builder instances"),
-    ("cache-from", None, Takes::Value, YET),
-    ("cache-to", None, Takes::Value, YET),
     ("call", None, Takes::Value, YET),
     ("cgroup-parent", None, Takes::Value, YET),
     ("check", None, Takes::Nothing, YET),

@@ -82,7 +82,6 @@ fn flags_not_supported_are_refused_by_name() {
         ("--secret id=a,src=b .", "--secret is not supported yet"),
         ("--ssh default .", "--ssh is not supported yet"),
         ("--check .", "--check is not supported yet"),
-        ("--cache-from=type=local,src=x .", "--cache-from is not supported yet"),
         ("-m 1g .", "--memory is not supported yet"),
         (
             "--builder x .",

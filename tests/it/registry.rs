@@ -153,21 +153,21 @@ fn push(workshop: &Workshop, bases: &Bases, name: &str) -> Value {
 
 /// Who may use a registry.
 #[derive(Clone, Copy)]
-enum Access {
+pub(crate) enum Access {
     Open,
     /// `ada` with the password `secret`.
     Password,
 }
 
 /// A docker-registry process with a folder of its own, ended when dropped.
-struct Registry {
+pub(crate) struct Registry {
     server: Child,
     port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Registry {
-    fn start(access: Access) -> Option<Registry> {
+    pub(crate) fn start(access: Access) -> Option<Registry> {
         let program = ["/usr/bin/docker-registry", "/usr/local/bin/docker-registry"].map(PathBuf::from);
         let Some(program) = program.into_iter().find(|path| path.exists()) else {
             return skipped("docker-registry");
@@ -215,7 +215,7 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn name(&self, image: &str) -> String {
+    pub(crate) fn name(&self, image: &str) -> String {
         format!("{}/{image}", self.host())
     }
 

@@ -83,6 +83,7 @@ impl Converter<'_> {
         }
         let mut config = found.config.clone();
         config.created = None;
+        config.cache = None;
         config.config.on_build.clear();
         let pinned = pinned(found);
         let tree = if is_empty(&found.config) {

@@ -46,7 +46,7 @@ fn every_layer_of_history_is_a_vertex_of_the_spine() {
         "FROM conf/empty AS a\nRUN a\nFROM a\nWORKDIR b\nLABEL x=y\nRUN c\n",
     ] {
         let plan = plan(text);
-        let spine = plan.definition.spine();
+        let spine = &plan.definition.spines()[0];
         let of_image = |id: &&graph::VertexId| matches!(plan.definition.vertex(**id).op, Op::Image(_));
         let below = spine.iter().filter(of_image).count();
         let layers = plan.images[0]
@@ -75,7 +75,7 @@ fn documents_are_files_to_copy_from() {
          #3 file on scratch: copy #0:/a to /d/; copy #1:/one to /d/; copy #2:/two to /d/\n\
          target #3\n"
     );
-    let history = plan.config.history.last().unwrap().created_by.as_deref();
+    let history = plan.images[0].config.history.last().unwrap().created_by.as_deref();
     assert_eq!(history, Some("COPY a <<one <<two /d/ # buildkit"));
 }
 
