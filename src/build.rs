@@ -15,6 +15,7 @@ use crate::deliver::{self, Delivery};
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
 use crate::interrupt;
+use crate::policy::Policy;
 use crate::request::{self, BuildRequest};
 use crate::ui;
 
@@ -47,12 +48,13 @@ async fn build(
 ) -> Result<Option<Receipt>, CommandError> {
     let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
     let pull = if request.pull { Pull::Always } else { Pull::Missing };
-    let images = Arc::new(Images::new(
+    let images = Images::new(
         store.clone(),
         images::client_options(&setting.environment),
         pull,
         reporter.clone(),
-    ));
+    );
+    let images = Arc::new(images.under(policy(request)?));
     let mut plan = plan(request, &images, reporter).await?;
     let solver = Solver {
         build: name_of_build(),
@@ -98,6 +100,11 @@ async fn build(
     harvest.keep_all(&request.cache_to, reporter).await?;
     store.settle();
     Ok(receipt)
+}
+
+fn policy(request: &BuildRequest) -> Result<Option<Policy>, CommandError> {
+    let read = |path: &std::path::PathBuf| Policy::read(path).map_err(|error| CommandError::usage(error.to_string()));
+    request.policy.as_ref().map(read).transpose()
 }
 
 /// Where results are looked for besides the store.

@@ -4,7 +4,7 @@
 //! registry first. A name with a digest needs the network only if the store lacks the digest. Every answer is kept for
 //! the rest of the build, so a name means the same thing in all its steps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +19,7 @@ use solver::{Failure, Reporter};
 use tokio::sync::OnceCell;
 
 use crate::environment::Environment;
+use crate::policy::{Policy, Source};
 
 /// When a registry is asked although the store knows the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub(crate) struct Images {
     options: registry::ClientOptions,
     client: OnceCell<registry::Client>,
     pull: Pull,
+    policy: Option<Policy>,
     reporter: Reporter,
     answers: Mutex<HashMap<(ImageName, Platform), ResolvedImage>>,
 }
@@ -50,9 +52,15 @@ impl Images {
             options,
             client: OnceCell::new(),
             pull,
+            policy: None,
             reporter,
             answers,
         }
+    }
+
+    /// The same images, as far as `policy` allows them.
+    pub(crate) fn under(self, policy: Option<Policy>) -> Images {
+        Images { policy, ..self }
     }
 
     /// The registry client, made when first asked for: reading certificates takes longer than a build with nothing to do.
@@ -73,6 +81,29 @@ impl Images {
             ImageName::Layout { .. } => self.layouts.resolve(name, platform).await,
             ImageName::Registry(_) => self.client().await?.resolve(name, platform).await,
         }
+    }
+
+    /// The image that is used where `name` is asked for.
+    fn allowed(&self, name: &ImageName) -> Result<ImageName, PortError> {
+        let (ImageName::Registry(reference), Some(policy)) = (name, &self.policy) else {
+            return Ok(name.clone());
+        };
+        let forbidden = |reason: String| PortError::Forbidden { reason };
+        let source = Source {
+            identifier: format!("docker-image://{reference}"),
+            attributes: BTreeMap::new(),
+        };
+        let used = policy
+            .apply(&source)
+            .map_err(|error| forbidden(error.to_string()))?
+            .identifier;
+        let other = used.strip_prefix("docker-image://").and_then(|name| name.parse().ok());
+        other.map(ImageName::Registry).ok_or_else(|| {
+            forbidden(format!(
+                "source {:?} is converted to {used:?}, which is no image",
+                source.identifier
+            ))
+        })
     }
 
     async fn ask(&self, name: &ImageName, platform: &Platform) -> Result<ResolvedImage, PortError> {
@@ -181,12 +212,15 @@ impl Fetch for Images {
                 return Ok(known.clone());
             }
             let step = self.reporter.start(format!("[internal] load metadata for {name}"));
-            match self.ask(name, platform).await {
+            let asked = async { self.ask(&self.allowed(name)?, platform).await };
+            match asked.await {
                 Ok(resolved) => {
                     step.done();
                     let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
                     // The graph names images by what their names led to.
-                    answers.insert((pinned(name, resolved.root.digest), platform.clone()), resolved.clone());
+                    for name in [name, &resolved.name] {
+                        answers.insert((pinned(name, resolved.root.digest), platform.clone()), resolved.clone());
+                    }
                     answers.insert(question, resolved.clone());
                     drop(answers);
                     Ok(resolved)

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod images;
 mod interrupt;
+mod policy;
 mod request;
 mod ui;
 

@@ -47,6 +47,8 @@ pub(crate) struct BuildRequest {
     pub(crate) cache_from: Vec<CachePlace>,
     /// Where results of steps are kept.
     pub(crate) cache_to: Vec<CacheTo>,
+    /// The file with rules about sources.
+    pub(crate) policy: Option<PathBuf>,
     /// Whether base images are looked up again.
     pub(crate) pull: bool,
     /// How many steps may run at the same time; `None` is as many as can.
@@ -94,6 +96,7 @@ impl BuildRequest {
             contexts: folders,
             options,
             outputs,
+            policy: policy(args.input.source_policy_file, environment),
             pull: args.input.pull,
             parallelism: args
                 .work
@@ -110,6 +113,15 @@ impl BuildRequest {
     pub(crate) fn needs_loader(&self) -> bool {
         self.outputs.iter().any(outputs::is_load)
     }
+}
+
+/// The file with rules about sources: as typed, or where docker's variable for it says.
+fn policy(typed: Option<PathBuf>, environment: &Environment) -> Option<PathBuf> {
+    let variable = environment
+        .path("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")
+        .map(PathBuf::from);
+    let path = typed.or(variable).filter(|path| !path.as_os_str().is_empty());
+    path.map(|path| environment.absolute(&path))
 }
 
 /// Where everything is kept: as asked, or the place for this kind of user.

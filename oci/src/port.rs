@@ -100,6 +100,12 @@ pub enum PortError {
         /// The chain of causes.
         detail: String,
     },
+    /// The user's own rules forbid the image.
+    #[error("could not resolve image due to policy: {reason}")]
+    Forbidden {
+        /// Which rule, and what for.
+        reason: String,
+    },
     /// What came is not a valid document, or lacks the platform.
     #[error("{name}")]
     Content {

@@ -71,6 +71,15 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
 
+    /// Rules about which images and addresses may be used, and which in the place of others
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY",
+        hide_env = true
+    )]
+    pub(crate) source_policy_file: Option<PathBuf>,
+
     /// Look for newer versions of base images
     #[arg(long)]
     pub(crate) pull: bool,

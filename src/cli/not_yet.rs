@@ -12,7 +12,7 @@ enum Takes {
 }
 
 /// The name, its short form, what it takes, and what to say besides that it is not supported.
-const FLAGS: [(&str, Option<char>, Takes, &str); 24] = [
+const FLAGS: [(&str, Option<char>, Takes, &str); 23] = [
     ("annotation", None, Takes::Value, YET),
     ("attest", None, Takes::Value, YET),
     ("builder", None, Takes::Value, "rbuild has no builder instances"),
@@ -35,7 +35,6 @@ const FLAGS: [(&str, Option<char>, Takes, &str); 24] = [
     ("security-opt", None, Takes::Value, YET),
     ("squash", None, Takes::Nothing, YET),
     ("ssh", None, Takes::Value, YET),
-    ("source-policy-file", None, Takes::Value, YET),
     ("proxy-network", None, Takes::Nothing, YET),
 ];
 const YET: &str = "";

@@ -69,6 +69,43 @@ fn a_base_comes_from_a_registry_by_tag_and_by_digest() {
 }
 
 #[test]
+fn a_policy_says_which_image_is_used_where_another_is_named() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    push(&Workshop::own(), bases, &registry.name("base:1"));
+    let workshop = Workshop::own();
+    let dockerfile = format!("FROM {}\nCOPY Dockerfile /\n", registry.name("nowhere:9"));
+    let context = workshop.context("policed", &[("Dockerfile", &dockerfile)]);
+    let policy = |name: &str, rule: &str| {
+        let path = workshop.path(name);
+        fs::write(&path, format!(r#"{{"version":1,"rules":[{rule}]}}"#)).unwrap();
+        path
+    };
+    let selector = format!(
+        r#""selector":{{"identifier":"docker-image://{}/nowhere:*"}}"#,
+        registry.host()
+    );
+    let convert = format!(
+        r#"{{"action":"CONVERT",{selector},"updates":{{"identifier":"docker-image://{}"}}}}"#,
+        registry.name("base:1")
+    );
+    let convert = policy("convert", &convert);
+    progress(
+        workshop
+            .build(bases, &context)
+            .args(["-t", "policed", "--source-policy-file"])
+            .arg(convert),
+    );
+    assert_eq!(run(workshop.rbuild().args(["run", "policed"])), "pushed\n");
+
+    let deny = policy("deny", &format!(r#"{{"action":"DENY",{selector}}}"#));
+    let mut refused = workshop.build(bases, &context);
+    let said = ends_with(refused.env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", deny), 1);
+    assert!(said.contains("denied by policy"), "{said}");
+}
+
+#[test]
 fn skopeo_and_rbuild_write_layouts_of_the_same_digest() {
     let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
         return;
