@@ -1,6 +1,6 @@
 //! Definitions: the vertices of a build, and the builder that makes sure of their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{Metadata, Op, Vertex, VertexId};
 
@@ -111,15 +111,12 @@ impl Builder {
     #[must_use]
     pub fn finish_all(self, targets: Vec<Option<VertexId>>) -> Definition {
         let mut definition = self.0;
-        let mut needed: Vec<VertexId> = targets.iter().copied().flatten().collect();
-        let mut next = 0;
-        while let Some(id) = needed.get(next).copied() {
-            for input in &definition.vertex(id).inputs {
-                if !needed.contains(input) {
-                    needed.push(*input);
-                }
+        let mut needed: HashSet<VertexId> = HashSet::new();
+        let mut open: Vec<VertexId> = targets.iter().copied().flatten().collect();
+        while let Some(id) = open.pop() {
+            if needed.insert(id) {
+                open.extend(&definition.vertex(id).inputs);
             }
-            next += 1;
         }
         definition.order.retain(|id| needed.contains(id));
         definition.vertices.retain(|id, _| needed.contains(id));
