@@ -91,8 +91,14 @@ fn copy_text(copy: &Copy, inputs: &[String]) -> String {
     };
     let mut text = format!("{verb} {}:{} to {}", inputs[copy.from.0], copy.source, copy.destination);
     text += &owner_text(copy.owner.as_ref());
-    if let Some(mode) = copy.mode {
-        text += &format!(" mode {mode:o}");
+    if let Some(mode) = &copy.mode {
+        text += &format!(" mode {mode}");
+    }
+    if let Some(pattern) = &copy.include {
+        text += &format!(" only {pattern:?}");
+    }
+    if !copy.excludes.is_empty() {
+        text += &format!(" without {:?}", copy.excludes);
     }
     text
 }

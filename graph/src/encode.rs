@@ -177,9 +177,13 @@ impl Copy {
     pub fn encode_target(&self, encoder: &mut Encoder) {
         encoder.text("destination", &self.destination);
         encoder.option("owner", self.owner.as_ref(), |encoder, owner| owner.encode(encoder));
-        encoder.option("mode", self.mode, |encoder, mode| {
-            encoder.number("mode", u64::from(mode));
+        encoder.option("mode", self.mode.as_ref(), |encoder, mode| {
+            encoder.text("mode", &mode.to_string());
         });
+        encoder.option("include", self.include.as_ref(), |encoder, pattern| {
+            encoder.text("include", pattern);
+        });
+        encoder.texts("excludes", &self.excludes);
         let unpack = match self.unpack {
             Unpack::Never => "never",
             Unpack::Archives => "archives",
@@ -246,7 +250,9 @@ mod tests {
                     user: UserName::Id(1),
                     group: None,
                 }),
-                mode: Some(0o755),
+                mode: Some(crate::FileMode::Octal(0o755)),
+                include: None,
+                excludes: vec![],
                 unpack: Unpack::Never,
             })],
         });
@@ -258,7 +264,7 @@ mod tests {
         assert_eq!(vertex.id().to_string(), PINNED);
     }
 
-    const PINNED: &str = "sha256:4eece20e9982b729d8a5f656610f036de5075108fb95317f58550c0203344f59";
+    const PINNED: &str = "sha256:38684b9558bbd362ae210eff3148a479e44be4377c383d9dbc33096465334dcb";
 
     #[test]
     fn neighbours_do_not_run_into_each_other() {

@@ -24,12 +24,14 @@
 mod definition;
 pub mod dump;
 pub mod encode;
+mod mode;
 mod op;
 pub mod pattern;
 mod vertex;
 
 pub use definition::{Builder, Definition};
 pub use encode::{Encode, Encoder};
+pub use mode::{FileMode, ModeChange, ModeError};
 pub use op::{
     Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op,
     Owner, Process, Ulimit, Unpack, UserName,

@@ -2,6 +2,8 @@
 
 use oci::{Digest, ImageName, Platform};
 
+use crate::FileMode;
+
 /// The place of an input in its vertex's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InputIndex(pub usize);
@@ -129,8 +131,13 @@ pub struct Copy {
     pub destination: String,
     /// Given to all that is copied or made on the way; `None` keeps the source's (root of files from a context).
     pub owner: Option<Owner>,
-    /// Given to files and directories copied or made on the way, at most 0o7777; `None` keeps the source's.
-    pub mode: Option<u32>,
+    /// Given to files and directories copied and, if octal, to those made on the way; `None` keeps the source's.
+    pub mode: Option<FileMode>,
+    /// Of each selected directory only what this pattern of an ignore file matches, and the directories that lead there;
+    /// `None` is all. Where neither this nor `source` has a wildcard, it has to be there.
+    pub include: Option<String>,
+    /// Patterns of an ignore file, from each selected directory on: what is left out.
+    pub excludes: Vec<String>,
     /// What happens to an archive.
     pub unpack: Unpack,
 }

@@ -136,6 +136,8 @@ mod tests {
                 destination: "/x".into(),
                 owner: None,
                 mode: None,
+                include: None,
+                excludes: vec![],
                 unpack: Unpack::Never,
             })],
         };

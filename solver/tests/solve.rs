@@ -211,6 +211,8 @@ fn copy(builder: &mut Builder, base: Option<VertexId>, from: &[(VertexId, &str, 
             destination: (*destination).into(),
             owner: None,
             mode: None,
+            include: None,
+            excludes: vec![],
             unpack: Unpack::Never,
         }));
     }

@@ -121,6 +121,8 @@ impl Converter<'_> {
             destination: "/".to_owned(),
             owner: None,
             mode: None,
+            include: None,
+            excludes: Vec::new(),
             unpack: Unpack::Never,
         };
         let file = FileOp {

@@ -2,11 +2,11 @@
 //!
 //! An instruction is one file op; each of its sources becomes a copy in it, whose [`Origin`] says where the files are.
 
-use graph::{Copy as CopyAction, FileAction, FileOp, InputIndex, Unpack};
+use graph::pattern::PatternList;
+use graph::{Copy as CopyAction, FileAction, FileMode, FileOp, InputIndex, ModeError, Unpack};
 
 use super::history::Layer;
 use super::meta::owner;
-use super::mode::{self, Mode};
 use super::origin::{Origin, Remote};
 use super::{Scope, Tree};
 use crate::command::{Add, Chosen, Copy, Placed, Sources};
@@ -20,13 +20,18 @@ struct Transfer<'a> {
     paths: Vec<String>,
     destination: String,
     owner: Option<String>,
-    mode: Option<String>,
+    mode: Option<FileMode>,
+    /// The mode as it was written.
+    mode_text: Option<String>,
+    parents: bool,
+    excludes: &'a [String],
     placed: &'a Placed,
 }
 
 impl Scope<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
-        let transfer = self.transfer("COPY", &copy.sources, &copy.chosen, placed)?;
+        let mut transfer = self.transfer("COPY", &copy.sources, &copy.chosen, placed)?;
+        transfer.parents = copy.parents;
         let from = match self.stage.sources.get(&index) {
             None => None,
             Some(place) => Some(self.tree_of(*place, copy.from.as_deref().unwrap_or_default())?),
@@ -38,9 +43,6 @@ impl Scope<'_, '_> {
                 Some(Remote::Http) => return Err(Diagnostic::new("source can't be a URL for COPY")),
             }
         }
-        if copy.parents {
-            return Err(Diagnostic::unsupported("COPY --parents", &placed.lines));
-        }
         refuse_unsupported(&transfer, &copy.chosen)?;
         let mut origins = Vec::new();
         for source in &transfer.paths {
@@ -48,7 +50,10 @@ impl Scope<'_, '_> {
                 Some(tree) => self.converter.files(tree),
                 None => self.converter.main_context(),
             };
-            origins.push(Origin::path(tree, source, Unpack::Never));
+            origins.push(match copy.parents {
+                true => Origin::with_parents(tree, source),
+                false => Origin::path(tree, source, Unpack::Never),
+            });
         }
         self.transfer_files(&transfer, origins)
     }
@@ -82,18 +87,24 @@ impl Scope<'_, '_> {
         &self,
         instruction: &'static str,
         sources: &'p Sources,
-        chosen: &Chosen,
+        chosen: &'p Chosen,
         placed: &'p Placed,
     ) -> Result<Transfer<'p>, Diagnostic> {
         let filled = |text: &Option<String>| match text {
             None => Ok(None),
             Some(text) => self.expand(text).map(|text| Some(text).filter(|text| !text.is_empty())),
         };
+        let mode_text = filled(&chosen.mode)?;
+        let mode = mode_text.as_deref().map(str::parse).transpose();
+        PatternList::new(&chosen.excludes).map_err(|error| Diagnostic::new(format!("invalid --exclude: {error}")))?;
         Ok(Transfer {
             instruction,
             sources,
             owner: filled(&chosen.owner)?,
-            mode: filled(&chosen.mode)?,
+            mode: mode.map_err(|error: ModeError| Diagnostic::new(error.to_string()))?,
+            mode_text,
+            parents: false,
+            excludes: &chosen.excludes,
             paths: self.expand_all(&sources.paths)?,
             destination: self.expand(&sources.destination)?,
             placed,
@@ -117,10 +128,6 @@ impl Scope<'_, '_> {
         for document in &transfer.sources.documents {
             origins.push(self.document(document)?);
         }
-        let mode = match transfer.mode.as_deref().map(mode::parse).transpose()? {
-            Some(Mode::Octal(mode)) => Some(mode),
-            Some(Mode::Symbolic) | None => None,
-        };
         let text = transfer.text();
         let expander = self.converter.globals.expander;
         let components = vec![("instruction".to_owned(), text.clone())];
@@ -141,7 +148,9 @@ impl Scope<'_, '_> {
                 source: origin.path,
                 destination: destination.clone(),
                 owner: transfer.owner.as_deref().map(owner),
-                mode,
+                mode: transfer.mode.clone(),
+                include: origin.include,
+                excludes: transfer.excludes.to_vec(),
                 unpack: origin.unpack,
             })
         });
@@ -156,20 +165,10 @@ impl Scope<'_, '_> {
 }
 
 fn refuse_unsupported(transfer: &Transfer<'_>, chosen: &Chosen) -> Result<(), Diagnostic> {
-    let symbolic = match &transfer.mode {
-        Some(mode) => mode::parse(mode)? == Mode::Symbolic,
-        None => false,
-    };
-    let unsupported = if symbolic {
-        "--chmod with a symbolic mode"
-    } else if chosen.link {
-        "--link"
-    } else if !chosen.excludes.is_empty() {
-        "--exclude"
-    } else {
+    if !chosen.link {
         return Ok(());
-    };
-    let what = format!("{} {unsupported}", transfer.instruction);
+    }
+    let what = format!("{} --link", transfer.instruction);
     Err(Diagnostic::unsupported(what, &transfer.placed.lines))
 }
 
@@ -177,8 +176,9 @@ impl Transfer<'_> {
     /// As history shows it.
     fn text(&self) -> String {
         let mut words = vec![self.instruction.to_owned()];
+        words.extend(self.parents.then(|| "--parents".to_owned()));
         words.extend(self.owner.iter().map(|owner| format!("--chown={owner}")));
-        words.extend(self.mode.iter().map(|mode| format!("--chmod={mode}")));
+        words.extend(self.mode_text.iter().map(|mode| format!("--chmod={mode}")));
         words.extend(self.paths.iter().cloned());
         let documents = self.sources.documents.iter();
         words.extend(documents.map(|document| format!("<<{}", document.name)));

@@ -8,7 +8,6 @@ mod expose;
 mod heredoc;
 mod history;
 mod meta;
-mod mode;
 mod origin;
 mod progress;
 mod run;

@@ -15,6 +15,8 @@ pub(super) struct Origin {
     pub(super) tree: VertexId,
     /// Where there, with wildcards.
     pub(super) path: String,
+    /// Of a directory there, only what this pattern matches.
+    pub(super) include: Option<String>,
     /// What becomes of an archive.
     pub(super) unpack: Unpack,
 }
@@ -25,7 +27,20 @@ impl Origin {
         Origin {
             tree,
             path: path::from_root(written),
+            include: None,
             unpack,
+        }
+    }
+
+    /// A path whose folders are kept, all or those behind the pivot `/./`.
+    pub(super) fn with_parents(tree: VertexId, written: &str) -> Origin {
+        let (folder, kept) = written.split_once("/./").unwrap_or(("/", written));
+        let kept = path::from_root(kept);
+        Origin {
+            tree,
+            path: path::from_root(folder),
+            include: Some(kept[1..].to_owned()).filter(|kept| !kept.is_empty()),
+            unpack: Unpack::Never,
         }
     }
 
@@ -34,6 +49,7 @@ impl Origin {
         Origin {
             tree,
             path: literal(&path::from_root(name)),
+            include: None,
             unpack: Unpack::Never,
         }
     }

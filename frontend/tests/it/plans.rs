@@ -341,3 +341,22 @@ fn a_document_alone_is_the_command_and_otherwise_the_shells() {
         assert_eq!(names(&plan), [format!("[1/1] {name}")], "{text}");
     }
 }
+
+#[test]
+fn parents_are_kept_from_the_pivot_on() {
+    for (source, selected) in [
+        ("a/b", "/ only \"a/b\""),
+        ("./a/../b/", "/ only \"b\""),
+        ("/a/./b/./c", "/a only \"b/c\""),
+        ("a/b*/./c/**/d", "/a/b* only \"c/**/d\""),
+        ("/./a", "/ only \"a\""),
+        ("a/./", "/a"),
+        (".", "/"),
+    ] {
+        let plan = plan(&format!("FROM scratch\nCOPY --parents --exclude=x {source} /o/\n"));
+        let text = graph::dump::definition(&plan.definition);
+        let (path, only) = selected.split_once(' ').unwrap_or((selected, ""));
+        let expected = format!("copy #0:{path} to /o/ {only} without [\"x\"]").replace("  ", " ");
+        assert!(text.contains(&expected), "{source}: {text}");
+    }
+}

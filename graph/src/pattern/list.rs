@@ -93,6 +93,21 @@ impl PatternList {
         (decision, carried)
     }
 
+    /// Whether the list matches what carries `carried`.
+    #[must_use]
+    pub fn decides(&self, carried: &Carried) -> bool {
+        let decider = carried.0.iter().rposition(|matched| *matched);
+        decider.is_some_and(|at| !self.0[at].negated)
+    }
+
+    /// Whether the list matches anything that could be below the folder `path`, which carries `carried`.
+    #[must_use]
+    pub fn may_match_below(&self, carried: &Carried, path: &[u8]) -> bool {
+        let mut start = path.to_vec();
+        start.push(b'/');
+        self.decides(carried) || self.0.iter().any(|line| !line.negated && line.form.may_begin(&start))
+    }
+
     /// Whether a later `!` could take back something below the folder `path`, which carries `carried`.
     #[must_use]
     pub fn may_take_back_below(&self, carried: &Carried, path: &[u8]) -> bool {

@@ -23,7 +23,7 @@ const MOST_COMPONENTS: usize = 1000;
 /// If a source that is no wildcard is missing, or something selected cannot be read.
 pub fn checksum(tree: Tree<'_>, copy: &graph::Copy) -> Result<[u8; 32], FilesError> {
     let source = Source::open(tree)?;
-    let selection = source.select(&copy.source)?;
+    let selection = source.select(copy)?;
     let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
     for item in &selection.items {
         let named = selection.wildcard || !item.top().is_directory();
@@ -43,7 +43,7 @@ pub fn checksum(tree: Tree<'_>, copy: &graph::Copy) -> Result<[u8; 32], FilesErr
 /// As [`checksum`].
 pub fn components(tree: Tree<'_>, copy: &graph::Copy) -> Result<Vec<(String, String)>, FilesError> {
     let source = Source::open(tree)?;
-    let selection = source.select(&copy.source)?;
+    let selection = source.select(copy)?;
     let mut components = Vec::new();
     for item in &selection.items {
         for (entry, digest) in item.entries.iter().zip(source.digests(item)?) {

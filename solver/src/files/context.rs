@@ -10,6 +10,7 @@ use graph::pattern::PatternList;
 use super::content;
 use super::entry::Entry;
 use super::error::FilesError;
+use super::filter::Filter;
 use super::path::{is_below, walk_order};
 use super::pool;
 use super::root::{Node, Root, Tree};
@@ -36,7 +37,9 @@ impl Context {
     pub fn open(root: &Path, excludes: &[String], stat_cache: &Path) -> Result<Context, FilesError> {
         let excludes = PatternList::new(excludes).map_err(FilesError::Excludes)?;
         let root = Root::open(root)?;
-        let entries = walk(&root, b"", &excludes)?;
+        let mut entries = walk(&root, b"", &Filter::excluding(excludes.clone()))?;
+        // Who copies from a context sees no difference between folders that are in it.
+        entries.iter_mut().for_each(|entry| entry.implied = false);
         Ok(Context {
             root,
             excludes,
@@ -92,9 +95,9 @@ impl Context {
         below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
     }
 
-    /// The digests of the files in a range, the others being zero.
-    pub(super) fn digests(&self, range: Range<usize>) -> Result<Vec<[u8; 32]>, FilesError> {
-        let files = range.clone().filter(|at| self.entries[*at].is_file());
+    /// The digests of the files at these places, the others being zero.
+    pub(super) fn digests(&self, places: impl Iterator<Item = usize> + Clone) -> Result<Vec<[u8; 32]>, FilesError> {
+        let files = places.clone().filter(|at| self.entries[*at].is_file());
         let mut unknown: Vec<usize> = files.filter(|at| self.digests[*at].get().is_none()).collect();
         {
             let cache = self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +120,7 @@ impl Context {
         })?;
         self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner).save()?;
         let digest = |at: usize| self.digests[at].get().copied().unwrap_or_default();
-        Ok(range.map(digest).collect())
+        Ok(places.map(digest).collect())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use graph::Unpack;
+use graph::{FileMode, Unpack};
 use rustix::fs::FileType;
 
 use super::archive;
@@ -38,7 +38,7 @@ pub(super) fn copy(
         owner,
         cancel,
     };
-    for item in &source.select(&copy.source)?.items {
+    for item in &source.select(copy)?.items {
         if copy.unpack == Unpack::Archives && archive::is_archive(source, item)? {
             copier.unpack(item, destination)?;
         } else {
@@ -53,7 +53,10 @@ impl Copier<'_> {
     /// Directories made on the way.
     fn folder(&self) -> Folder {
         Folder {
-            mode: self.copy.mode.map_or(0o755, |mode| mode & 0o777),
+            mode: match self.copy.mode {
+                Some(FileMode::Octal(mode)) => mode & 0o777,
+                Some(FileMode::Symbolic(_)) | None => 0o755,
+            },
             owner: self.owner.unwrap_or_default(),
             seconds: 0,
         }
@@ -145,7 +148,10 @@ impl Copier<'_> {
     }
 
     fn mode(&self, entry: &Entry) -> u32 {
-        self.copy.mode.unwrap_or(entry.mode)
+        match &self.copy.mode {
+            Some(mode) => mode.apply(entry.mode, entry.is_directory()),
+            None => entry.mode,
+        }
     }
 
     fn file<'e>(&self, entry: &'e Entry, path: Vec<u8>) -> File<'e> {
@@ -157,7 +163,8 @@ impl Copier<'_> {
         }
     }
 
-    /// The item's own directory keeps what it is like where it goes to; those below it are made as they were.
+    /// The item's own directory keeps what it is like where it goes to; those below it are made as they were. One that is
+    /// only on the way to something, and is there already, just gets the mode.
     fn put_directory(
         &self,
         item: &Item<'_>,
@@ -169,6 +176,10 @@ impl Copier<'_> {
         match &there {
             Some(stat) if !is_directory(stat) => return Err(FilesError::DirectoryOverFile { path: shown(path) }),
             Some(_) if std::ptr::eq(entry, item.top()) => return Ok(()),
+            Some(_) if entry.implied => {
+                destination.keep_time(path)?;
+                return destination.set_mode(path, entry.mode);
+            }
             Some(_) => {}
             None => destination.make_directory(path)?,
         }

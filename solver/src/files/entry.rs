@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) device: u64,
     /// Where a link leads.
     pub(super) target: Vec<u8>,
+    /// Whether it is a folder that was not asked for, but holds something that was.
+    pub(super) implied: bool,
     /// Why it cannot be looked into.
     pub(super) problem: Option<Errno>,
 }
@@ -55,6 +57,7 @@ impl Entry {
             names: stat.st_nlink as _,
             device: stat.st_rdev,
             target,
+            implied: false,
             problem: None,
         }
     }

@@ -16,6 +16,7 @@ mod copy;
 mod destination;
 mod entry;
 mod error;
+mod filter;
 mod path;
 mod pool;
 mod root;

@@ -44,6 +44,15 @@ pub(super) fn is_below(path: &[u8], folder: &[u8]) -> bool {
     folder.is_empty() && !path.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
+/// What is left of `path`, which is `top` or below it, behind `top`.
+pub(super) fn relative<'p>(path: &'p [u8], top: &[u8]) -> &'p [u8] {
+    let skipped = match top.len() {
+        0 => 0,
+        length => length + 1,
+    };
+    path.get(skipped..).unwrap_or_default()
+}
+
 /// The order of a walk: a folder before its entries, those by name, and all below one before the next.
 pub(super) fn walk_order(a: &[u8], b: &[u8]) -> Ordering {
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };

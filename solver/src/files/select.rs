@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use graph::pattern::{Pattern, PatternList, has_wildcards};
+use graph::pattern::{Pattern, has_wildcards};
 
 use super::content;
 use super::context::Context;
 use super::entry::Entry;
 use super::error::{FilesError, shown};
-use super::path::{clean, join, names, split};
+use super::filter::Filter;
+use super::path::{clean, join, names, relative, split};
 use super::pool;
 use super::root::{Node, Root, resolve};
 use super::walk::walk;
@@ -47,8 +48,17 @@ pub(super) struct Item<'a> {
     pub(super) name: Vec<u8>,
     /// In walk order; the first is the item itself.
     pub(super) entries: Cow<'a, [Entry]>,
-    /// The place of the first among the entries of its context.
-    first: usize,
+    /// Where among those of its context they are.
+    places: Places,
+}
+
+/// The places of an item's entries in a list.
+#[derive(Clone, Debug)]
+enum Places {
+    /// One after the other, from here on.
+    From(usize),
+    /// Here and there.
+    At(Vec<usize>),
 }
 
 impl Item<'_> {
@@ -58,11 +68,7 @@ impl Item<'_> {
 
     /// The path of an entry from the item on; empty is the item itself.
     pub(super) fn relative<'e>(&self, entry: &'e Entry) -> &'e [u8] {
-        let skipped = match self.top().path.len() {
-            0 => 0,
-            length => length + 1,
-        };
-        entry.path.get(skipped..).unwrap_or_default()
+        relative(&entry.path, &self.top().path)
     }
 }
 
@@ -89,18 +95,28 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What `source` selects.
-    pub(super) fn select(&self, source: &str) -> Result<Selection<'a>, FilesError> {
-        let cleaned = clean(source.as_bytes());
+    /// What a copy selects.
+    pub(super) fn select(&self, copy: &graph::Copy) -> Result<Selection<'a>, FilesError> {
+        let filter = Filter::of(copy)?;
+        let cleaned = clean(copy.source.as_bytes());
         let parts: Vec<&str> = names(&cleaned)
             .filter_map(|name| std::str::from_utf8(name).ok())
             .collect();
         let plain = parts.iter().take_while(|part| !has_wildcards(part)).count();
         let start = parts[..plain].join("/").into_bytes();
+        if let Some(include) = &copy.include
+            && plain == parts.len()
+            && !has_wildcards(include)
+        {
+            let required = join(&start, &clean(include.as_bytes()));
+            if self.tree().node(&resolve(self.tree(), &required)?)? == Node::Missing {
+                return Err(self.not_found(&required));
+            }
+        }
         let resolved = resolve(self.tree(), &start)?;
         if plain == parts.len() {
             let name = split(&start).1.to_vec();
-            let item = self.item(name, &resolved, &start)?;
+            let item = self.item(name, &resolved, &start, &filter)?;
             return Ok(Selection {
                 wildcard: false,
                 items: vec![item],
@@ -115,7 +131,7 @@ impl<'a> Source<'a> {
         }
         let items = matches.iter().map(|path| {
             let resolved = resolve(self.tree(), path)?;
-            self.item(split(path).1.to_vec(), &resolved, path)
+            self.item(split(path).1.to_vec(), &resolved, path, &filter)
         });
         Ok(Selection {
             wildcard: true,
@@ -139,13 +155,16 @@ impl<'a> Source<'a> {
         Ok(matches)
     }
 
-    fn item(&self, name: Vec<u8>, resolved: &[u8], asked: &[u8]) -> Result<Item<'a>, FilesError> {
-        let (entries, first) = match self {
+    fn item(&self, name: Vec<u8>, resolved: &[u8], asked: &[u8], filter: &Filter) -> Result<Item<'a>, FilesError> {
+        let (entries, places) = match self {
             Source::Context(context) => match context.range(resolved) {
-                Some(range) => (Cow::Borrowed(context.entries(range.clone())), range.start),
+                Some(range) if filter.takes_all() => {
+                    (Cow::Borrowed(context.entries(range.clone())), Places::From(range.start))
+                }
+                Some(range) => sifted(context.entries(range.clone()), range.start, filter),
                 None => return Err(self.not_found(asked)),
             },
-            Source::Directory(root) => (Cow::Owned(walk(root, resolved, &PatternList::default())?), 0),
+            Source::Directory(root) => (Cow::Owned(walk(root, resolved, filter)?), Places::From(0)),
         };
         if entries.is_empty() {
             return Err(self.not_found(asked));
@@ -157,7 +176,7 @@ impl<'a> Source<'a> {
                 source: errno.into(),
             });
         }
-        Ok(Item { name, entries, first })
+        Ok(Item { name, entries, places })
     }
 
     fn not_found(&self, path: &[u8]) -> FilesError {
@@ -180,7 +199,10 @@ impl<'a> Source<'a> {
     /// The digests of an item's files, entry by entry; zero for what is no file.
     pub(super) fn digests(&self, item: &Item<'_>) -> Result<Vec<[u8; 32]>, FilesError> {
         match self {
-            Source::Context(context) => context.digests(item.first..item.first + item.entries.len()),
+            Source::Context(context) => match &item.places {
+                Places::From(first) => context.digests(*first..first + item.entries.len()),
+                Places::At(places) => context.digests(places.iter().copied()),
+            },
             Source::Directory(root) => {
                 let digests: Vec<std::sync::OnceLock<[u8; 32]>> =
                     item.entries.iter().map(|_| std::sync::OnceLock::new()).collect();
@@ -199,4 +221,15 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The entries that a filter takes of a directory, and their places in a list where the directory is at `first`.
+fn sifted(entries: &[Entry], first: usize, filter: &Filter) -> (Cow<'static, [Entry]>, Places) {
+    let taken = filter.sift(entries);
+    let places = taken.iter().map(|taken| first + taken.place).collect();
+    let entries = taken.iter().map(|taken| Entry {
+        implied: taken.implied,
+        ..entries[taken.place].clone()
+    });
+    (Cow::Owned(entries.collect()), Places::At(places))
 }

@@ -127,6 +127,8 @@ fn copy(source: &str, destination: &str) -> Copy {
         destination: destination.into(),
         owner: None,
         mode: None,
+        include: None,
+        excludes: vec![],
         unpack: Unpack::Never,
     }
 }

@@ -1,17 +1,17 @@
-//! Walking a tree: what is in it, in walk order, without what the ignore patterns hide.
+//! Walking a tree: what is in it, in walk order, without what a filter leaves out.
 //!
-//! Folders wait in a queue; when the tree turns out to be big, several threads take from it. A folder that is hidden is
-//! not looked into, unless a later pattern could take back something below; it is then part of the tree only if one does.
+//! Folders wait in a queue; when the tree turns out to be big, several threads take from it. A folder that is left
+//! out is not looked into, unless something below could be taken; it is then an implied part of the tree, if something is.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use graph::pattern::{Carried, PatternList};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::entry::Entry;
 use super::error::{At, FilesError};
-use super::path::{is_below, join, walk_order};
+use super::filter::{Carried, Filter, holding};
+use super::path::{join, relative, walk_order};
 use super::pool;
 use super::root::Root;
 
@@ -28,12 +28,11 @@ struct Folder {
 #[derive(Default)]
 struct Found {
     entries: Vec<Entry>,
-    hidden: Vec<Vec<u8>>,
     unreadable: Vec<(Vec<u8>, Errno)>,
 }
 
 /// The entry at `top`, and all below if it is a directory.
-pub(super) fn walk(root: &Root, top: &[u8], excludes: &PatternList) -> Result<Vec<Entry>, FilesError> {
+pub(super) fn walk(root: &Root, top: &[u8], filter: &Filter) -> Result<Vec<Entry>, FilesError> {
     let Some(first) = entry_at(root, top)? else {
         return Ok(Vec::new());
     };
@@ -48,11 +47,11 @@ pub(super) fn walk(root: &Root, top: &[u8], excludes: &PatternList) -> Result<Ve
     }];
     for _ in 0..SMALL {
         match folders.pop() {
-            Some(folder) => folders.extend(found.read(root, &folder, excludes)?),
+            Some(folder) => folders.extend(found.read(root, &folder, top, filter)?),
             None => return Ok(found.finish()),
         }
     }
-    walk_together(root, folders, excludes, found).map(Found::finish)
+    walk_together(root, top, folders, filter, found).map(Found::finish)
 }
 
 fn entry_at(root: &Root, path: &[u8]) -> Result<Option<Entry>, FilesError> {
@@ -76,15 +75,16 @@ struct Queue {
 
 fn walk_together(
     root: &Root,
+    top: &[u8],
     folders: Vec<Folder>,
-    excludes: &PatternList,
+    filter: &Filter,
     mut found: Found,
 ) -> Result<Found, FilesError> {
     let queue = Mutex::new(Queue { folders, busy: 0 });
     let news = Condvar::new();
     let parts = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..pool::threads())
-            .map(|_| scope.spawn(|| read_from_queue(root, &queue, &news, excludes)))
+            .map(|_| scope.spawn(|| read_from_queue(root, top, &queue, &news, filter)))
             .collect();
         let parts: Vec<_> = readers.into_iter().map(pool::joined).collect();
         parts
@@ -92,7 +92,6 @@ fn walk_together(
     for part in parts {
         let part = part?;
         found.entries.extend(part.entries);
-        found.hidden.extend(part.hidden);
         found.unreadable.extend(part.unreadable);
     }
     Ok(found)
@@ -100,9 +99,10 @@ fn walk_together(
 
 fn read_from_queue(
     root: &Root,
+    top: &[u8],
     queue: &Mutex<Queue>,
     news: &Condvar,
-    excludes: &PatternList,
+    filter: &Filter,
 ) -> Result<Found, FilesError> {
     let mut found = Found::default();
     let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ fn read_from_queue(
         if let Some(folder) = waiting.folders.pop() {
             waiting.busy += 1;
             drop(waiting);
-            let read = found.read(root, &folder, excludes);
+            let read = found.read(root, &folder, top, filter);
             waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.busy -= 1;
             match read {
@@ -131,8 +131,8 @@ fn read_from_queue(
 }
 
 impl Found {
-    /// Adds the entries of a folder, and gives the folders among them.
-    fn read(&mut self, root: &Root, folder: &Folder, excludes: &PatternList) -> Result<Vec<Folder>, FilesError> {
+    /// Adds the entries of a folder below `top`, and gives the folders among them.
+    fn read(&mut self, root: &Root, folder: &Folder, top: &[u8], filter: &Filter) -> Result<Vec<Folder>, FilesError> {
         let opened = root.open_resolved(&folder.path, OFlags::RDONLY | OFlags::DIRECTORY);
         let fd = match opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)) {
             Ok(fd) => fd,
@@ -149,12 +149,14 @@ impl Found {
                 continue;
             }
             let path = join(&folder.path, name);
-            let (excluded, carried) = match excludes.is_empty() {
-                true => (false, Carried::default()),
-                false => excludes.enter(&folder.carried, &path),
+            let relative = relative(&path, top);
+            let (taken, carried) = match filter.takes_all() {
+                true => (true, Carried::default()),
+                false => filter.enter(&folder.carried, relative),
             };
             let may_be_folder = matches!(listed.file_type(), FileType::Directory | FileType::Unknown);
-            if excluded && !(may_be_folder && excludes.may_take_back_below(&carried, &path)) {
+            let may_hold = may_be_folder && filter.may_take_below(&carried, relative);
+            if !(taken || may_hold) {
                 continue;
             }
             let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -170,20 +172,21 @@ impl Found {
                 _ => Vec::new(),
             };
             if kind == FileType::Directory {
-                if excluded {
-                    self.hidden.push(path.clone());
-                }
                 let path = path.clone();
                 folders.push(Folder { path, carried });
-            } else if excluded {
+            } else if !taken {
                 continue;
             }
-            self.entries.push(Entry::new(path, &stat, target));
+            let implied = !taken;
+            self.entries.push(Entry {
+                implied,
+                ..Entry::new(path, &stat, target)
+            });
         }
         Ok(folders)
     }
 
-    /// The entries in walk order; hidden folders only if something in them is not.
+    /// The entries in walk order; implied folders only if something in them is taken.
     fn finish(mut self) -> Vec<Entry> {
         self.entries.sort_unstable_by(|a, b| walk_order(&a.path, &b.path));
         for (path, errno) in self.unreadable {
@@ -191,18 +194,11 @@ impl Found {
                 self.entries[at].problem = Some(errno);
             }
         }
-        if self.hidden.is_empty() {
-            return self.entries;
+        if self.entries.iter().any(|entry| entry.implied) {
+            let seen = self.entries.iter().map(|entry| (&entry.path[..], entry.implied));
+            let mut kept = holding(seen).into_iter();
+            self.entries.retain(|_| kept.next() == Some(true));
         }
-        self.hidden.sort_unstable();
-        let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
-        for entry in self.entries.into_iter().rev() {
-            let hidden = self.hidden.binary_search(&entry.path).is_ok();
-            if !hidden || kept.last().is_some_and(|next| is_below(&next.path, &entry.path)) {
-                kept.push(entry);
-            }
-        }
-        kept.reverse();
-        kept
+        self.entries
     }
 }

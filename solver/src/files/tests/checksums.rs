@@ -101,3 +101,42 @@ fn components_name_the_files() {
     );
     assert_eq!(changed, ["d/x"]);
 }
+
+#[test]
+fn what_is_left_out_does_not_change_the_key() {
+    let filtered = |root: &Path, include: Option<&str>, exclude: &str| {
+        let copy = Copy {
+            include: include.map(str::to_owned),
+            excludes: vec![exclude.to_owned()],
+            ..copy("/", "/dest")
+        };
+        let context = context(root, &[]);
+        let from_context = checksum(Tree::Context(&context), &copy).unwrap();
+        assert_eq!(
+            components(Tree::Context(&context), &copy).unwrap().is_empty(),
+            include == Some("no*")
+        );
+        from_context
+    };
+    let changes: &[(Option<&str>, &str, &str, bool)] = &[
+        (None, "d", "file 644 d/x =2", false),
+        (None, "d", "file 644 a =B", true),
+        (None, "d/x", "dir 700 d", true),
+        (Some("d/x"), "none", "file 644 a =B", false),
+        (Some("d/x"), "none", "file 644 d/y =B", false),
+        (Some("d/x"), "none", "file 644 d/x =2", true),
+        (Some("d/x"), "none", "dir 700 d", true),
+        (Some("no*"), "none", "file 644 d/x =2", false),
+    ];
+    for (include, exclude, change, changed) in changes {
+        let root = tree(BASE);
+        let before = filtered(root.path(), *include, exclude);
+        grow(root.path(), &[change]);
+        let after = filtered(root.path(), *include, exclude);
+        assert_eq!(
+            before != after,
+            *changed,
+            "{include:?} without {exclude} after {change}"
+        );
+    }
+}

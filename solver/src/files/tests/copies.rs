@@ -260,7 +260,7 @@ fn owners_and_modes() {
         ..copy(source, destination)
     };
     let chmod = |source: &str, destination: &str| Copy {
-        mode: Some(0o4640),
+        mode: Some(graph::FileMode::Octal(0o4640)),
         ..copy(source, destination)
     };
     let cases: &[(Copy, &[&str])] = &[
@@ -364,4 +364,122 @@ fn cancelling_stops() {
     );
     assert!(matches!(cancelled, Err(FilesError::Cancelled)));
     assert!(lines(to.path()).is_empty());
+}
+
+#[test]
+fn what_is_excluded_and_which_parents_are_kept() {
+    if !is_root() {
+        return;
+    }
+    let from: &[&str] = &[
+        "dir 711 a",
+        "dir 700 a/b",
+        "file 640 a/b/x.md =X",
+        "file 644 a/b/y =Y",
+        "file 644 a/z.md =Z",
+        "dir 755 a/empty",
+        "link l > a",
+    ];
+    let without = |source: &str, excludes: &[&str]| Copy {
+        excludes: excludes.iter().map(|line| (*line).to_owned()).collect(),
+        ..copy(source, "/")
+    };
+    let only = |source: &str, include: &str| Copy {
+        include: Some(include.into()),
+        ..copy(source, "/")
+    };
+    let with_b: &[&str] = &["dir 711 a", "dir 700 a/b", "file 644 a/b/y =Y"];
+    let all_of_b: &[&str] = &["dir 711 a", "dir 700 a/b", "file 640 a/b/x.md =X", "file 644 a/b/y =Y"];
+    let cases: &[(Copy, &[&str])] = &[
+        (
+            without("a", &["*.md", "empty"]),
+            &["dir 700 b", "file 640 b/x.md =X", "file 644 b/y =Y"],
+        ),
+        (
+            without("a", &["**/*.md"]),
+            &["dir 700 b", "file 644 b/y =Y", "dir 755 empty"],
+        ),
+        (without("a", &["*", "!b/y"]), &["dir 700 b", "file 644 b/y =Y"]),
+        (without("a", &["*", "!nothing/here"]), &[]),
+        // What was named itself is not left out.
+        (without("a/z.md", &["*.md"]), &["file 644 z.md =Z"]),
+        (without("a/z*", &["*.md"]), &["file 644 z.md =Z"]),
+        (only("/", "a/b/y"), with_b),
+        (only("/", "a/b"), all_of_b),
+        (only("/", "**/y"), with_b),
+        (only("/", "a/*/y"), with_b),
+        (only("/a", "b/y"), &["dir 700 b", "file 644 b/y =Y"]),
+        (only("/*", "b/y"), &["dir 700 b", "file 644 b/y =Y"]),
+        (only("/", "no*/x"), &[]),
+        // A link on the way is not a folder to be kept.
+        (only("/", "l/b"), &[]),
+        (
+            Copy {
+                excludes: vec!["a/b/x.md".into()],
+                ..only("/", "a/b")
+            },
+            with_b,
+        ),
+    ];
+    let root = tree(from);
+    for (copy, expected) in cases {
+        let to = tree(&[]);
+        run(copy.clone(), root.path(), to.path()).unwrap();
+        assert_eq!(lines(to.path()), *expected, "{copy:?} from a stage");
+        let to = tree(&[]);
+        let context = context(root.path(), &[]);
+        act(&FileAction::Copy(copy.clone()), Tree::Context(&context), to.path()).unwrap();
+        assert_eq!(lines(to.path()), *expected, "{copy:?} from a context");
+    }
+    for missing in [only("/", "a/nope"), only("/nope", "x"), only("/nope", "*")] {
+        let error = run(missing.clone(), root.path(), tree(&[]).path()).unwrap_err();
+        assert!(error.to_string().ends_with(": not found"), "{missing:?}: {error}");
+    }
+}
+
+#[test]
+fn parents_that_are_there_get_the_mode_only() {
+    if !is_root() {
+        return;
+    }
+    let from = tree(&["dir 711 a", "dir 700 a/b", "file 644 a/b/y =Y"]);
+    let to = tree(&["dir 755 a"]);
+    let parents = Copy {
+        include: Some("a/b/y".into()),
+        owner: owner(5, 6),
+        mode: Some(graph::FileMode::Octal(0o750)),
+        ..copy("/", "/")
+    };
+    run(parents, from.path(), to.path()).unwrap();
+    let expected = ["dir 711 a", "dir 750 a/b 5:6", "file 750 a/b/y =Y 5:6"];
+    assert_eq!(lines(to.path()), expected);
+}
+
+#[test]
+fn symbolic_modes_are_worked_out_for_each() {
+    if !is_root() {
+        return;
+    }
+    let from = tree(&[
+        "dir 700 d",
+        "file 600 d/data =1",
+        "file 700 d/tool =2",
+        "dir 700 d/s",
+        "link d/l > x",
+    ]);
+    let to = tree(&[]);
+    let symbolic = Copy {
+        mode: Some("u=rwX,go=rX".parse().unwrap()),
+        ..copy("/", "/p/")
+    };
+    run(symbolic, from.path(), to.path()).unwrap();
+    let expected = [
+        "dir 755 p @0",
+        "dir 755 p/d",
+        "file 644 p/d/data =1",
+        "link p/d/l > x",
+        "dir 755 p/d/s",
+        "file 755 p/d/tool =2",
+    ];
+    assert_eq!(lines(to.path()), expected);
 }
