@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cache::Store;
+use cache::{Snapshot, Store};
 use export::Receipt;
-use frontend::Plan;
+use frontend::{Plan, PlannedImage};
 use sandbox::{Cancel, Isolation, Namespaces};
 use solver::{Failure, Import, Reporter, Session, Solver};
 
 use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
-use crate::deliver::{self, Delivery};
+use crate::deliver::{self, Built, Delivery};
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
 use crate::interrupt;
@@ -55,7 +55,7 @@ async fn build(
         reporter.clone(),
     );
     let images = Arc::new(images.under(policy(request)?));
-    let mut plan = plan(request, &images, reporter).await?;
+    let plan = plan(request, &images, reporter).await?;
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
@@ -69,13 +69,8 @@ async fn build(
         imports: imports(request, &images, reporter),
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
-    let (Some(planned), None) = (plan.images.pop(), plan.images.pop()) else {
-        return Err(CommandError::usage(
-            "building for several platforms at once is not supported yet",
-        ));
-    };
     let spines = plan.definition.spines();
-    let mut solved = solver
+    let solved = solver
         .solve(plan.definition)
         .await
         .map_err(|error| build_failed(&error))?;
@@ -90,8 +85,8 @@ async fn build(
         request: request.clone(),
         harvest: harvest.clone(),
         store: store.clone(),
-        snapshot: solved.snapshots.pop().flatten(),
-        config: planned.config,
+        results: built(plan.images, solved.snapshots),
+        multi_platform: plan.multi_platform,
         epoch: plan.epoch,
         images,
         cancel: cancel.clone(),
@@ -105,6 +100,16 @@ async fn build(
 fn policy(request: &BuildRequest) -> Result<Option<Policy>, CommandError> {
     let read = |path: &std::path::PathBuf| Policy::read(path).map_err(|error| CommandError::usage(error.to_string()));
     request.policy.as_ref().map(read).transpose()
+}
+
+/// Each planned image with its tree.
+fn built(planned: Vec<PlannedImage>, snapshots: Vec<Option<Snapshot>>) -> Vec<Built> {
+    let built = |(image, snapshot): (PlannedImage, _)| Built {
+        platform: image.platform,
+        snapshot,
+        config: image.config,
+    };
+    planned.into_iter().zip(snapshots).map(built).collect()
 }
 
 /// Where results are looked for besides the store.

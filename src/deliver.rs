@@ -1,14 +1,16 @@
 //! The result of a build, put where each output asks for it, and what is said of it at the end.
 
-use std::fs;
+mod files;
+mod tell;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{Snapshot, Store};
 use export::records::CachePlace;
-use export::{ArchiveDest, ArchiveForm, FileDest, Image, ImageOptions, OutputSpec, Receipt};
-use oci::{ImageConfig, Reference};
+use export::{ArchiveDest, ArchiveForm, Bundle, FileDest, ImageOptions, OutputSpec, Receipt};
+use oci::{ImageConfig, Platform, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, Step};
 
@@ -18,14 +20,25 @@ use crate::error::CommandError;
 use crate::images::Images;
 use crate::request::BuildRequest;
 
+pub(crate) use tell::tell;
+
+/// What was built for one platform.
+pub(crate) struct Built {
+    pub(crate) platform: Platform,
+    /// The tree; `None` is the empty one.
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) config: ImageConfig,
+}
+
 /// What was built, on its way to where it is wanted.
 pub(crate) struct Delivery {
     pub(crate) request: Arc<BuildRequest>,
     pub(crate) harvest: Arc<Harvest>,
     pub(crate) store: Store,
-    /// The tree; `None` is the empty one.
-    pub(crate) snapshot: Option<Snapshot>,
-    pub(crate) config: ImageConfig,
+    /// One for each platform, in the order asked for.
+    pub(crate) results: Vec<Built>,
+    /// Whether images are in an index, even a single one.
+    pub(crate) multi_platform: bool,
     /// The time that no time in the image may be after.
     pub(crate) epoch: Option<i64>,
     pub(crate) images: Arc<Images>,
@@ -68,19 +81,27 @@ impl Delivery {
             notes.into_iter().for_each(|note| step.note(note));
             return Ok(None);
         };
+        if let Some(what) = options.needs_oci_types() {
+            step.note(format!(
+                "{what} need OCI media types: oci-mediatypes=false has no effect"
+            ));
+        }
         // What is in the making is the store's alone, and may be left to the end of the process.
-        let cache = self.unless_cancelled(self.inline_cache(options, step)).await??;
-        let image = self.apart(number, step, move |this, output, told| this.image(output, cache, told));
-        let image = self.unless_cancelled(image).await??;
-        let made = image.clone();
+        let caches = self.unless_cancelled(self.inline_caches(options, step)).await??;
+        let bundle = self.apart(number, step, move |this, output, told| {
+            this.bundle(output, caches, told)
+        });
+        let bundle = self.unless_cancelled(bundle).await??;
+        let made = bundle.clone();
         self.apart(number, step, move |this, output, told| {
             this.write_image(&made, output, told)
         })
         .await?;
         if let OutputSpec::Image { push: true, .. } = output {
-            self.unless_cancelled(self.push(&image, &options.names, step)).await??;
+            self.unless_cancelled(self.push(&bundle, &options.names, step))
+                .await??;
         }
-        Ok(Some(Receipt::of(&image, &options.names)))
+        Ok(Some(Receipt::of(&bundle, &options.names)))
     }
 
     /// Does a part of an output on a thread of its own, so that a wish to stop is heard meanwhile.
@@ -109,46 +130,20 @@ impl Delivery {
     }
 
     /// Puts an image where it is wanted on this machine.
-    fn write_image(&self, image: &Image, output: &OutputSpec, told: &Told) -> Result<(), CommandError> {
+    fn write_image(&self, bundle: &Bundle, output: &OutputSpec, told: &Told) -> Result<(), CommandError> {
         match output {
             OutputSpec::Image {
                 options, store: true, ..
-            } => self.keep(image, &options.names, told),
+            } => self.keep(bundle, &options.names, told),
             OutputSpec::Archive { options, form, dest } => {
-                self.archive(image, (options, *form), dest, told)?;
+                self.archive(bundle, (options, *form), dest, told)?;
                 // `-t` keeps the image here too, wherever else it goes.
-                self.keep(image, &options.names, told)
+                self.keep(bundle, &options.names, told)
             }
             OutputSpec::Image { store: false, .. }
             | OutputSpec::Directory { .. }
             | OutputSpec::Tar { .. }
             | OutputSpec::CacheOnly => Ok(()),
-        }
-    }
-
-    /// Puts the files of the result where they are wanted; tells what could not be.
-    fn write_files(&self, output: &OutputSpec) -> Result<Vec<String>, CommandError> {
-        match output {
-            OutputSpec::Directory { dest, epoch } => {
-                let tree = self.tree()?;
-                let skipped = export::to_directory(tree.path(), dest, epoch.or(self.epoch));
-                let note =
-                    |skipped: export::Skipped| format!("left out: {} is a {}", skipped.path.display(), skipped.kind);
-                Ok(skipped.map_err(|error| failed(&error))?.into_iter().map(note).collect())
-            }
-            OutputSpec::Tar { dest, epoch } => {
-                let tree = self.tree()?;
-                let epoch = epoch.or(self.epoch);
-                let written = match dest {
-                    FileDest::Stdout => export::to_tar(tree.path(), epoch, self.stopping(io::stdout().lock())),
-                    FileDest::File(path) => {
-                        export::to_file(path, |file| export::to_tar(tree.path(), epoch, self.stopping(file)))
-                    }
-                };
-                written.map_err(|error| failed(&error))?;
-                Ok(Vec::new())
-            }
-            OutputSpec::Image { .. } | OutputSpec::Archive { .. } | OutputSpec::CacheOnly => Ok(Vec::new()),
         }
     }
 
@@ -159,52 +154,75 @@ impl Delivery {
         }
     }
 
-    /// What the image tells of the steps that made it, if it shall.
-    async fn inline_cache(&self, options: &ImageOptions, step: &Step) -> Result<Option<String>, CommandError> {
+    /// What each image tells of the steps that made it, if it shall.
+    async fn inline_caches(&self, options: &ImageOptions, step: &Step) -> Result<Vec<Option<String>>, CommandError> {
         let mut places = self.request.cache_to.iter().map(|to| &to.place);
         if !places.any(|place| *place == CachePlace::Inline) {
-            return Ok(None);
+            return Ok(vec![None; self.results.len()]);
         }
         let how = options.assembly(self.epoch);
-        self.harvest.inline(0, &how, step).await.map(Some)
+        let mut caches = Vec::new();
+        for place in 0..self.results.len() {
+            caches.push(Some(self.harvest.inline(place, &how, step).await?));
+        }
+        Ok(caches)
     }
 
-    fn image(&self, output: &OutputSpec, cache: Option<String>, told: &Told) -> Result<Image, CommandError> {
+    /// Makes the images, and an index of them if there is to be one.
+    fn bundle(&self, output: &OutputSpec, caches: Vec<Option<String>>, told: &Told) -> Result<Bundle, CommandError> {
         let options = output.options().cloned().unwrap_or_default();
         let how = options.assembly(self.epoch);
-        let config = ImageConfig {
-            cache,
-            ..self.config.clone()
+        let make = || {
+            let mut images = Vec::new();
+            for (built, cache) in self.results.iter().zip(caches) {
+                let config = ImageConfig {
+                    cache,
+                    ..built.config.clone()
+                };
+                images.push(export::assemble(
+                    &self.store,
+                    built.snapshot.as_ref(),
+                    config,
+                    &how,
+                    told,
+                )?);
+            }
+            match (images.len(), images.pop()) {
+                (1, Some(only)) if !self.multi_platform => Bundle::single(only, &how.annotations, how.epoch),
+                (_, last) => {
+                    images.extend(last);
+                    Bundle::index(&self.store, images, &how.annotations, (how.media, how.epoch), told)
+                }
+            }
         };
-        let image = export::assemble(&self.store, self.snapshot.as_ref(), config, &how, told);
-        image.map_err(|error| failed(&error))
+        make().map_err(|error| failed(&error))
     }
 
-    fn keep(&self, image: &Image, names: &[Reference], told: &Told) -> Result<(), CommandError> {
-        export::to_store(&self.store, image, names).map_err(|error| failed(&error))?;
+    fn keep(&self, bundle: &Bundle, names: &[Reference], told: &Told) -> Result<(), CommandError> {
+        export::to_store(&self.store, bundle, names).map_err(|error| failed(&error))?;
         for name in names {
             told.0.moved(&format!("naming to {name}"), 0, None, true);
         }
         Ok(())
     }
 
-    async fn push(&self, image: &Image, names: &[Reference], step: &Step) -> Result<(), CommandError> {
+    async fn push(&self, bundle: &Bundle, names: &[Reference], step: &Step) -> Result<(), CommandError> {
         let client = self.images.client().await;
         let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
-        let pushed = export::to_registry(&self.store, image, names, client, &Told(step.meter())).await;
+        let pushed = export::to_registry(&self.store, bundle, names, client, &Told(step.meter())).await;
         pushed.map_err(|error| CommandError::failed(&error).because(&error))
     }
 
     fn archive(
         &self,
-        image: &Image,
+        bundle: &Bundle,
         (options, form): (&ImageOptions, ArchiveForm),
         dest: &ArchiveDest,
         told: &Told,
     ) -> Result<(), CommandError> {
         let write = Archive {
             store: &self.store,
-            image,
+            bundle,
             names: &options.names,
             form,
             told,
@@ -217,29 +235,11 @@ impl Delivery {
                 export::to_file(path, |file| write.to(self.stopping(file))).map_err(|error| failed(&error))
             }
             ArchiveDest::Directory(dest) => {
-                let done = export::to_layout_directory(&self.store, image, &options.names, dest, told);
+                let done = export::to_layout_directory(&self.store, bundle, &options.names, dest, told);
                 done.map_err(|error| failed(&error))
             }
             ArchiveDest::Load => load::send(self.request.loader.as_ref(), |out| write.to(self.stopping(out))),
         }
-    }
-
-    /// The result's files, mounted.
-    fn tree(&self) -> Result<MountedResult, CommandError> {
-        let mount = || match &self.snapshot {
-            Some(snapshot) => Ok(MountedResult {
-                tree: snapshot.mount(&self.store)?,
-                _empty: None,
-            }),
-            None => {
-                let empty = self.store.prepare(None)?;
-                Ok(MountedResult {
-                    tree: empty.mount()?,
-                    _empty: Some(empty),
-                })
-            }
-        };
-        mount().map_err(|error: cache::Error| CommandError::failed("failed to export").because(&error))
     }
 }
 
@@ -259,22 +259,10 @@ fn title(output: &OutputSpec) -> &'static str {
     }
 }
 
-/// The files of the result; an empty result has an empty tree, deleted with this.
-struct MountedResult {
-    tree: cache::Tree,
-    _empty: Option<cache::ActiveSnapshot>,
-}
-
-impl MountedResult {
-    fn path(&self) -> &std::path::Path {
-        self.tree.path()
-    }
-}
-
 /// An image to be written as one archive.
 struct Archive<'a> {
     store: &'a Store,
-    image: &'a Image,
+    bundle: &'a Bundle,
     names: &'a [Reference],
     form: ArchiveForm,
     told: &'a Told,
@@ -283,8 +271,8 @@ struct Archive<'a> {
 impl Archive<'_> {
     fn to(&self, out: impl Write) -> Result<(), export::Error> {
         match self.form {
-            ArchiveForm::Oci => export::to_layout_archive(self.store, self.image, self.names, out, self.told),
-            ArchiveForm::Docker => export::to_docker_archive(self.store, self.image, self.names, out, self.told),
+            ArchiveForm::Oci => export::to_layout_archive(self.store, self.bundle, self.names, out, self.told),
+            ArchiveForm::Docker => export::to_docker_archive(self.store, self.bundle, self.names, out, self.told),
         }
     }
 }
@@ -322,38 +310,4 @@ impl export::Progress for Told {
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
         self.0.moved(item, current, total, done);
     }
-}
-
-/// Says what came out: the id to standard output when asked to be quiet, and the files of `--iidfile` and
-/// `--metadata-file`.
-pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<(), CommandError> {
-    let Some(receipt) = receipt else { return Ok(()) };
-    let failed = |path: &std::path::Path, error: io::Error| {
-        CommandError::failed(format!("failed to write {}", path.display())).because(&error)
-    };
-    if let Some(path) = &request.iidfile {
-        replace(path, receipt.config.to_string().as_bytes()).map_err(|error| failed(path, error))?;
-    }
-    if let Some(path) = &request.metadata_file {
-        let text = serde_json::to_vec_pretty(&export::metadata_json(receipt)).expect("metadata has only string keys");
-        replace(path, &text).map_err(|error| failed(path, error))?;
-    }
-    if request.quiet {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", receipt.config)
-            .map_err(|error| CommandError::failed("failed to write the ID").because(&error))?;
-    }
-    Ok(())
-}
-
-/// Writes a small file whole or not at all.
-fn replace(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut beside = tempfile::Builder::new()
-        .prefix(".rbuild-")
-        .tempfile_in(folder.unwrap_or(std::path::Path::new(".")))?;
-    beside.write_all(content)?;
-    fs::set_permissions(beside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    beside.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -136,16 +136,39 @@ impl Images {
                 None => return Ok(None),
             },
         };
-        let Some(manifest_bytes) = self.read(&root, &name)? else {
-            return Ok(None);
-        };
+        self.known_as(name, root, platform)
+    }
+
+    /// What the manifest or index `root` leads to for `platform`, if the store has the documents.
+    fn known_as(
+        &self,
+        name: ImageName,
+        root: Descriptor,
+        platform: &Platform,
+    ) -> Result<Option<ResolvedImage>, PortError> {
         let content = |source| PortError::Content {
             name: name.to_string(),
             source,
         };
-        let ManifestKind::Manifest(manifest) =
-            ManifestKind::parse(&root.media_type, &manifest_bytes).map_err(content)?
-        else {
+        let Some(mut manifest_bytes) = self.read(&root, &name)? else {
+            return Ok(None);
+        };
+        let mut document = ManifestKind::parse(&root.media_type, &manifest_bytes).map_err(content)?;
+        let (mut root, mut manifest_descriptor) = (root.clone(), root);
+        if let ManifestKind::Index(index) = &document {
+            root.media_type.clone_from(&index.media_type);
+            // What the store lacks of an index may be had where it came from.
+            let Ok(entry) = index.select(platform) else {
+                return Ok(None);
+            };
+            manifest_descriptor = entry.clone();
+            let Some(bytes) = self.read(&manifest_descriptor, &name)? else {
+                return Ok(None);
+            };
+            document = ManifestKind::parse(&manifest_descriptor.media_type, &bytes).map_err(content)?;
+            manifest_bytes = bytes;
+        }
+        let ManifestKind::Manifest(manifest) = document else {
             return Ok(None);
         };
         let Some(config_bytes) = self.read(&manifest.config, &name)? else {
@@ -155,11 +178,10 @@ impl Images {
         if platform.preference(&config.platform()).is_none() {
             return Ok(None);
         }
-        let manifest_descriptor = Descriptor {
-            media_type: manifest.media_type.clone(),
-            ..root
-        };
-        let root = manifest_descriptor.clone();
+        manifest_descriptor.media_type.clone_from(&manifest.media_type);
+        if manifest_descriptor.digest == root.digest {
+            root.media_type.clone_from(&manifest.media_type);
+        }
         Ok(Some(ResolvedImage {
             name,
             root,

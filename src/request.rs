@@ -80,6 +80,7 @@ impl BuildRequest {
         options.contexts = contexts::named(&args.input.build_context, environment, &mut folders)?;
         let tags = outputs::tags(&args.output.tag)?;
         let outputs = outputs::resolve(&args.output, &tags, environment)?;
+        outputs::refuse_several(&outputs, &options.platforms)?;
         if args.work.quiet && outputs.iter().any(OutputSpec::writes_stdout) {
             let message = "--quiet prints the image's ID to standard output, which is taken by an output";
             return Err(CommandError::usage(message));
@@ -210,7 +211,7 @@ fn options(args: &BuildArgs, environment: &Environment) -> Result<Options, Comma
         target: args.input.target.clone().filter(|target| !target.is_empty()),
         epoch: epoch(&build_args)?,
         labels: labels.map(|pair| (pair.key, pair.value.unwrap_or_default())).collect(),
-        platforms: platform(&args.input.platform, environment)?.into_iter().collect(),
+        platforms: platforms(&args.input.platform, environment)?,
         no_cache,
         network,
         allow_network_host: network == Some(NetworkMode::Host)
@@ -250,22 +251,17 @@ fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, CommandEr
     }
 }
 
-fn platform(typed: &[String], environment: &Environment) -> Result<Option<Platform>, CommandError> {
+fn platforms(typed: &[String], environment: &Environment) -> Result<Vec<Platform>, CommandError> {
     let named: Vec<&str> = match typed {
         [] => environment.text("DOCKER_DEFAULT_PLATFORM").into_iter().collect(),
         some => some.iter().map(String::as_str).collect(),
     };
-    match named[..] {
-        [] => Ok(None),
-        [one] => match one.parse() {
-            Ok(platform) => Ok(Some(platform)),
-            Err(error) => Err(CommandError::usage("failed to parse platform").because(&error)),
-        },
-        _ => Err(
-            CommandError::usage("building for several platforms at once is not supported yet")
-                .hint("build once for each --platform"),
-        ),
-    }
+    let words = named.iter().flat_map(|text| text.split(','));
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|error| CommandError::usage("failed to parse platform").because(&error))
+    };
+    words.map(parse).collect()
 }
 
 #[cfg(test)]

@@ -31,12 +31,25 @@ pub enum Error {
     /// A configuration without what every image must state.
     #[error("invalid image configuration: `{0}` is missing")]
     IncompleteConfig(&'static str),
-    /// Asked for together with Docker's media types, which cannot say it.
-    #[error("{0} needs OCI media types: leave out `oci-mediatypes=false`")]
-    NeedsOciTypes(&'static str),
     /// Recorded results that cannot be used.
     #[error("not a list of recorded results: {0}")]
     Records(String),
+    /// An annotation of an index, where there is none.
+    #[error("index annotations not supported for single platform export")]
+    IndexAnnotation,
+    /// Several images for what holds one.
+    #[error("docker exporter does not support exporting manifest lists, use the oci exporter instead")]
+    ManifestList,
+    /// The trees of two platforms meet in one place.
+    #[error("cannot overwrite {path} from {first} with {second} when split option is disabled")]
+    Collision {
+        /// From the root.
+        path: String,
+        /// Which platform has it.
+        first: String,
+        /// Which has it too.
+        second: String,
+    },
     /// The registry did not take the image.
     #[error("failed to push `{name}`")]
     Push {
@@ -163,9 +176,12 @@ pub enum OutputError {
     /// BuildKit can, rbuild cannot.
     #[error("output `{0}` is not supported yet")]
     Unsupported(String),
-    /// An annotation for an index, where there is none.
-    #[error("annotation `{0}` is for an index, but the image has a single manifest")]
-    IndexAnnotation(String),
+    /// An annotation that is none.
+    #[error("invalid annotation {0:?}, expected key=value")]
+    Annotation(String),
+    /// There is nothing of that kind to annotate.
+    #[error("unknown annotation type {0:?}")]
+    AnnotationType(String),
 }
 
 /// [`oci::Error`] with equality, by its text.

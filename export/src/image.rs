@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cache::{Compression, Layer, Snapshot, Store};
 use oci::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Platform, media_type};
 
+use crate::annotation::{AnnotationTarget, Annotations};
 use crate::{Error, history};
 
 /// Each of them compresses in parallel itself; more would only cost memory.
@@ -19,8 +20,6 @@ const LAYERS_AT_ONCE: usize = 4;
 
 /// Manifests and configurations beyond this are not read.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
-
-const CREATED: &str = "org.opencontainers.image.created";
 
 /// How layers and documents are to be written.
 #[derive(Clone, Debug)]
@@ -33,8 +32,8 @@ pub struct Assembly {
     pub media: Media,
     /// `SOURCE_DATE_EPOCH`: no time of ours is later, and the image is marked as created then.
     pub epoch: Option<i64>,
-    /// Of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Of manifests and of what leads to them.
+    pub annotations: Annotations,
 }
 
 impl Default for Assembly {
@@ -44,7 +43,7 @@ impl Default for Assembly {
             force_compression: false,
             media: Media::Oci,
             epoch: None,
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
         }
     }
 }
@@ -90,8 +89,7 @@ pub(crate) struct Part {
 /// Makes an image of `snapshot` (`None`: of no layer at all) and `config`.
 ///
 /// # Errors
-/// If a layer cannot be made, the configuration lacks what every image states, or `how` asks for what Docker's media
-/// types cannot say.
+/// If a layer cannot be made, or the configuration lacks what every image states.
 pub fn assemble(
     store: &Store,
     snapshot: Option<&Snapshot>,
@@ -99,7 +97,7 @@ pub fn assemble(
     how: &Assembly,
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
-    check(&config, how)?;
+    check(&config)?;
     let layers = make_layers(store, snapshot, how, progress)?;
     assemble_layers(store, &layers, config, how, progress)
 }
@@ -159,19 +157,9 @@ impl Image {
         }
         Ok(parts)
     }
-
-    /// The manifest as a file.
-    pub(crate) fn manifest_part(&self, store: &Store) -> Result<Part, Error> {
-        find(store, &self.manifest)
-    }
-
-    /// The manifest's bytes.
-    pub(crate) fn manifest_bytes(&self, store: &Store) -> Result<Vec<u8>, Error> {
-        read_blob(store, &self.manifest.digest)
-    }
 }
 
-fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {
+pub(crate) fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {
     let blob = store
         .blob(&descriptor.digest)?
         .ok_or(Error::MissingBlob(descriptor.digest))?;
@@ -181,7 +169,7 @@ fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {
     })
 }
 
-fn read_blob(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_blob(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
     let blob = store.blob(digest)?.ok_or(Error::MissingBlob(*digest))?;
     if blob.size > DOCUMENT_LIMIT {
         let source = oci::Error::Document {
@@ -196,20 +184,20 @@ fn read_blob(store: &Store, digest: &Digest) -> Result<Vec<u8>, Error> {
     std::fs::read(&blob.path).map_err(Error::io("read", &blob.path))
 }
 
-fn check(config: &ImageConfig, how: &Assembly) -> Result<(), Error> {
+/// Whether a manifest of an index is that of an image, and not of what is said about one.
+pub(crate) fn is_runnable(entry: &Descriptor) -> bool {
+    let is_attestation = |platform: &Platform| platform.os == "unknown";
+    media_type::is_manifest(&entry.media_type) && !entry.platform.as_ref().is_some_and(is_attestation)
+}
+
+fn check(config: &ImageConfig) -> Result<(), Error> {
     if config.os.is_empty() {
         return Err(Error::IncompleteConfig("os"));
     }
     if config.architecture.is_empty() {
         return Err(Error::IncompleteConfig("architecture"));
     }
-    match how.media {
-        Media::Docker if matches!(how.compression, Compression::Zstd { .. }) => {
-            Err(Error::NeedsOciTypes("zstd compression"))
-        }
-        Media::Docker if !how.annotations.is_empty() => Err(Error::NeedsOciTypes("an annotation")),
-        Media::Docker | Media::Oci => Ok(()),
-    }
+    Ok(())
 }
 
 fn make_layers(
@@ -352,21 +340,19 @@ fn write_documents(
     let config = Descriptor::of(config_type, &bytes);
     store.put_blob(&bytes)?;
 
+    let platform = configuration.platform();
     let mut document = Manifest::new(manifest_type, config.clone(), layers);
-    document.annotations.clone_from(&how.annotations);
+    document.annotations = how.annotations.of(AnnotationTarget::Manifest, Some(&platform));
     let bytes = document.to_bytes();
     let mut manifest = Descriptor::of(manifest_type, &bytes);
     store.put_blob(&bytes)?;
     progress.moved(&format!("exporting manifest {}", manifest.digest), 0, None, true);
     progress.moved(&format!("exporting config {}", config.digest), 0, None, true);
 
-    let platform = configuration.platform();
     manifest.platform = Some(platform.clone());
-    if let Some(epoch) = how.epoch {
-        manifest
-            .annotations
-            .insert(CREATED.to_owned(), history::timestamp(epoch).to_string());
-    }
+    manifest.annotations = how
+        .annotations
+        .of(AnnotationTarget::ManifestDescriptor, Some(&platform));
     Ok(Image {
         manifest,
         config,

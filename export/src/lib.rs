@@ -3,11 +3,12 @@
 //! ```text
 //! -o text        -> OutputSpec        what is wanted, and where                     output
 //! snapshot       -> Image             layers, configuration, manifest in the store  image, history
-//! Image          -> a name            to_store
+//! Images         -> Bundle            one alone, or an index of several                 bundle
+//! Bundle         -> a name            to_store
 //!                -> a registry        to_registry
 //!                -> an OCI layout     to_layout_archive, to_layout_directory
 //!                -> docker load       to_docker_archive
-//! a mounted tree -> a directory       to_directory
+//! mounted trees  -> a directory       to_directory
 //!                -> one tar archive   to_tar
 //! results of steps -> a cache manifest, or a part of an image's configuration  records
 //! what came out  -> Receipt           digests and names, for people and for --metadata-file
@@ -19,7 +20,9 @@
 //! What this crate does not do: make layers (`cache` does), speak HTTP (it is handed an [`oci::Push`]), print, or ask
 //! whether standard output is a terminal.
 
+mod annotation;
 mod archive;
+mod bundle;
 mod csv;
 mod dest;
 mod error;
@@ -36,8 +39,11 @@ mod to_layout;
 mod to_registry;
 mod to_store;
 mod to_tar;
+mod tree;
 mod walk;
 
+pub use annotation::{Annotation, AnnotationTarget, Annotations};
+pub use bundle::Bundle;
 pub use dest::to_file;
 pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, load};
@@ -49,3 +55,4 @@ pub use to_layout::{to_layout_archive, to_layout_directory};
 pub use to_registry::to_registry;
 pub use to_store::to_store;
 pub use to_tar::to_tar;
+pub use tree::{Tree, refuse_collisions};

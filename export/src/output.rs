@@ -8,19 +8,18 @@
 //! -o type=oci|docker[,dest=FILE|-][,tar=false][,name=NAME]
 //! -o type=local,dest=DIR          -o type=tar[,dest=FILE|-]          -o type=cacheonly
 //! image, oci and docker also: compression, compression-level, force-compression, oci-mediatypes, oci-artifact,
-//!   source-date-epoch, annotation.KEY
+//!   source-date-epoch, annotation.KEY, annotation-TYPE[PLATFORM].KEY         local and tar also: platform-split
 //! ```
 //!
 //! A key that BuildKit has and rbuild has not is refused by name, unless its value asks for what is done anyway. Paths
 //! are taken as written; what they are relative to, and whether standard output is a terminal, the caller knows.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cache::Compression;
 use oci::Reference;
 
-use crate::{Assembly, Error, Media, OutputError};
+use crate::{Annotations, Assembly, Error, Media, OutputError};
 
 mod attributes;
 
@@ -53,6 +52,8 @@ pub enum OutputSpec {
         dest: PathBuf,
         /// The time that all files get.
         epoch: Option<i64>,
+        /// Whether each platform has a folder of its own; by default where there are several.
+        split: Option<bool>,
     },
     /// The root file system as one tar archive.
     Tar {
@@ -60,6 +61,8 @@ pub enum OutputSpec {
         dest: FileDest,
         /// The time that all files get.
         epoch: Option<i64>,
+        /// Whether each platform has a folder of its own; by default where there are several.
+        split: Option<bool>,
     },
     /// Nothing but what the cache keeps.
     CacheOnly,
@@ -78,8 +81,8 @@ pub struct ImageOptions {
     pub media: Media,
     /// Where this output differs from `SOURCE_DATE_EPOCH`.
     pub epoch: Option<i64>,
-    /// Of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Of manifests and of what leads to them.
+    pub annotations: Annotations,
 }
 
 /// The form of an image in files.
@@ -169,13 +172,26 @@ impl OutputSpec {
 }
 
 impl ImageOptions {
+    /// What Docker's media types cannot say, so that those of OCI are taken whatever was asked for.
+    #[must_use]
+    pub fn needs_oci_types(&self) -> Option<&'static str> {
+        match (self.media, self.compression) {
+            (Media::Docker, Some(Compression::Zstd { .. })) => Some("zstd compression"),
+            (Media::Docker, _) if !self.annotations.is_empty() => Some("annotations"),
+            (Media::Docker | Media::Oci, _) => None,
+        }
+    }
+
     /// How layers and documents are to be written, where the build as a whole has `epoch`.
     #[must_use]
     pub fn assembly(&self, epoch: Option<i64>) -> Assembly {
         Assembly {
             compression: self.compression.unwrap_or(Compression::Gzip { level: None }),
             force_compression: self.force_compression,
-            media: self.media,
+            media: match self.needs_oci_types() {
+                Some(_) => Media::Oci,
+                None => self.media,
+            },
             epoch: self.epoch.or(epoch),
             annotations: self.annotations.clone(),
         }
@@ -189,10 +205,12 @@ fn bare(text: &str) -> Result<OutputSpec, OutputError> {
         "-" => Ok(OutputSpec::Tar {
             dest: FileDest::Stdout,
             epoch: None,
+            split: None,
         }),
         path => Ok(OutputSpec::Directory {
             dest: path.into(),
             epoch: None,
+            split: None,
         }),
     }
 }
@@ -253,6 +271,7 @@ fn directory(attributes: &mut Attributes) -> Result<OutputSpec, OutputError> {
     Ok(OutputSpec::Directory {
         dest: dest.into(),
         epoch: attributes.take_epoch()?,
+        split: attributes.take_split()?,
     })
 }
 
@@ -260,6 +279,7 @@ fn tar(attributes: &mut Attributes) -> Result<OutputSpec, OutputError> {
     Ok(OutputSpec::Tar {
         dest: file_dest(attributes.take_dest().as_deref()),
         epoch: attributes.take_epoch()?,
+        split: attributes.take_split()?,
     })
 }
 

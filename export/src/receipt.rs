@@ -3,28 +3,34 @@
 use oci::{Descriptor, Digest, Reference};
 use serde_json::{Value, json};
 
-use crate::Image;
+use crate::Bundle;
 
-/// The digests of an image and the names it was given.
+/// The digests of what was made and the names it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Of the manifest.
+    /// Of the manifest or the index.
     pub descriptor: Descriptor,
-    /// Of the configuration: the image's id.
-    pub config: Digest,
+    /// Of the configuration of a single image.
+    pub config: Option<Digest>,
     /// Under which it was stored, written or pushed.
     pub names: Vec<Reference>,
 }
 
 impl Receipt {
-    /// The receipt for `image`, exported as `names`.
+    /// The receipt for `bundle`, exported as `names`.
     #[must_use]
-    pub fn of(image: &Image, names: &[Reference]) -> Receipt {
+    pub fn of(bundle: &Bundle, names: &[Reference]) -> Receipt {
         Receipt {
-            descriptor: image.manifest.clone(),
-            config: image.config.digest,
+            descriptor: bundle.root.clone(),
+            config: bundle.single_image().map(|image| image.config.digest),
             names: names.to_vec(),
         }
+    }
+
+    /// What people call it: the digest of a single image's configuration, else that of the index.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        self.config.unwrap_or(self.descriptor.digest)
     }
 }
 
@@ -32,10 +38,12 @@ impl Receipt {
 #[must_use]
 pub fn metadata_json(receipt: &Receipt) -> Value {
     let mut metadata = json!({
-        "containerimage.config.digest": receipt.config,
         "containerimage.descriptor": receipt.descriptor,
         "containerimage.digest": receipt.descriptor.digest,
     });
+    if let Some(config) = receipt.config {
+        metadata["containerimage.config.digest"] = json!(config);
+    }
     if !receipt.names.is_empty() {
         let names: Vec<String> = receipt.names.iter().map(Reference::to_string).collect();
         metadata["image.name"] = Value::String(names.join(","));
@@ -52,7 +60,7 @@ mod tests {
         let mut descriptor = Descriptor::of(oci::media_type::MANIFEST, b"m");
         descriptor.platform = Some("linux/amd64".parse().unwrap());
         let receipt = Receipt {
-            config: Digest::of(b"c"),
+            config: Some(Digest::of(b"c")),
             names: vec!["a:1".parse().unwrap(), "localhost:5000/b".parse().unwrap()],
             descriptor,
         };

@@ -14,7 +14,7 @@ use oci::{Descriptor, Manifest, media_type};
 pub use document::{CONFIG_TYPE, Document, Listed, StackLayer};
 pub use spec::{CacheMode, CachePlace, CacheSpecError, CacheTo};
 
-use crate::{Assembly, Error, Image, Progress};
+use crate::{Assembly, Bundle, Error, Image, Progress};
 use document::Collector;
 
 /// A result to be kept elsewhere.
@@ -56,7 +56,7 @@ pub fn document(store: &Store, results: &[Kept], how: &Assembly) -> Result<Docum
 ///
 /// # Errors
 /// If a layer cannot be made or the store fails.
-pub fn manifest(store: &Store, results: &[Kept], how: &Assembly, progress: &dyn Progress) -> Result<Image, Error> {
+pub fn manifest(store: &Store, results: &[Kept], how: &Assembly, progress: &dyn Progress) -> Result<Bundle, Error> {
     let document = document(store, results, how)?;
     let bytes = document.to_bytes();
     let config = Descriptor::of(CONFIG_TYPE, &bytes);
@@ -66,11 +66,11 @@ pub fn manifest(store: &Store, results: &[Kept], how: &Assembly, progress: &dyn 
     let descriptor = Descriptor::of(media_type::MANIFEST, &manifest);
     store.put_blob(&manifest)?;
     progress.moved(&format!("writing cache manifest {}", descriptor.digest), 0, None, true);
-    Ok(Image {
+    Ok(Bundle::from(Image {
         manifest: descriptor,
         config,
         layers,
         configuration: oci::ImageConfig::default(),
         platform: oci::Platform::host(),
-    })
+    }))
 }

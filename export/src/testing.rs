@@ -1,6 +1,5 @@
 //! A store and a tiny image in it, for tests.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use cache::{Compression, Layer, Store};
@@ -9,7 +8,7 @@ use tar::EntryType;
 use tempfile::TempDir;
 
 use crate::archive::{Archive, Entry};
-use crate::{Assembly, Image, Media, Progress, image};
+use crate::{Annotations, Assembly, Bundle, Image, Media, Progress, image};
 
 /// For tests that look at results only.
 pub(crate) struct Unheard;
@@ -42,7 +41,7 @@ pub(crate) fn assembly(media: Media) -> Assembly {
         force_compression: false,
         media,
         epoch: None,
-        annotations: BTreeMap::new(),
+        annotations: Annotations::default(),
     }
 }
 
@@ -84,4 +83,22 @@ pub(crate) fn layer(store: &Store) -> Layer {
 /// The image of [`layer`] and [`config`].
 pub(crate) fn tiny(store: &Store, how: &Assembly) -> Image {
     image::assemble_layers(store, &[layer(store)], config(), how, &Unheard).unwrap()
+}
+
+/// The image of [`tiny`] alone.
+pub(crate) fn alone(store: &Store, how: &Assembly) -> Bundle {
+    Bundle::single(tiny(store, how), &how.annotations, how.epoch).unwrap()
+}
+
+/// An index of [`tiny`] for two platforms.
+pub(crate) fn two(store: &Store, how: &Assembly) -> Bundle {
+    let of = |platform: &str| {
+        let config = oci::ImageConfig {
+            architecture: platform.to_owned(),
+            ..config()
+        };
+        image::assemble_layers(store, &[layer(store)], config, how, &Unheard).unwrap()
+    };
+    let images = vec![of("arm64"), of("amd64")];
+    Bundle::index(store, images, &how.annotations, (how.media, how.epoch), &Unheard).unwrap()
 }

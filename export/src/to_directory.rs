@@ -1,4 +1,4 @@
-//! A root file system as files of the caller: modes, times, links and pipes are kept, owners are not.
+//! Root file systems as files of the caller: modes, times, links and pipes are kept, owners are not.
 //!
 //! What is there already is overwritten where the names meet and stays elsewhere, as BuildKit's merge does; a link in the
 //! way is replaced and never followed, so nothing is written outside the destination. Directories get their modes and
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
 use crate::walk::{Found, walk};
-use crate::{Error, dest};
+use crate::{Error, Tree, dest, refuse_collisions};
 
 /// What could not be copied: devices, which need privileges, and sockets, which mean nothing without their process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,25 +26,37 @@ pub struct Skipped {
     pub kind: &'static str,
 }
 
-/// Copies what is below the mounted `tree` into the directory `dest`, which is made if it is not there. With `epoch` all
-/// entries get that time. Returns what was left out.
+/// Copies what is below the mounted `trees` into the directory `dest`, which is made if it is not there, or into folders
+/// of it. With `epoch` all entries get that time. Returns what was left out.
 ///
 /// # Errors
-/// [`Error::DestinationIsNoDirectory`], or if reading or writing fails.
-pub fn to_directory(tree: &Path, dest: &Path, epoch: Option<i64>) -> Result<Vec<Skipped>, Error> {
+/// [`Error::DestinationIsNoDirectory`], [`Error::Collision`], or if reading or writing fails.
+pub fn to_directory(trees: &[Tree<'_>], dest: &Path, epoch: Option<i64>) -> Result<Vec<Skipped>, Error> {
     if fs::metadata(dest).is_ok_and(|found| !found.is_dir()) {
         return Err(Error::DestinationIsNoDirectory(dest.to_owned()));
     }
+    refuse_collisions(trees)?;
     fs::create_dir_all(dest).map_err(Error::io("create directory", dest))?;
-    let mut copy = Copy {
-        dest,
-        epoch,
-        links: HashMap::new(),
-        directories: Vec::new(),
-        skipped: Vec::new(),
-    };
-    walk(tree, |found| copy.entry(found))?;
-    copy.finish()
+    let mut skipped = Vec::new();
+    for tree in trees {
+        let dest = match tree.folder() {
+            Some(folder) => dest.join(folder),
+            None => dest.to_owned(),
+        };
+        if tree.is_apart {
+            make_folder(&dest)?;
+        }
+        let mut copy = Copy {
+            dest: &dest,
+            epoch,
+            links: HashMap::new(),
+            directories: Vec::new(),
+            skipped: Vec::new(),
+        };
+        walk(tree.path, |found| copy.entry(found))?;
+        skipped.extend(copy.finish()?);
+    }
+    Ok(skipped)
 }
 
 struct Copy<'a> {
@@ -151,6 +163,15 @@ impl Copy<'_> {
         rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Error::io("set the attributes of", to))
     }
+}
+
+/// The folder of a platform; what else has its name makes room, a link above all.
+fn make_folder(path: &Path) -> Result<(), Error> {
+    if fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+        return Ok(());
+    }
+    clear(path)?;
+    fs::create_dir(path).map_err(Error::io("create directory", path))
 }
 
 /// A directory that we may write to; what else has its name makes room.

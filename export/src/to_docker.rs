@@ -7,7 +7,7 @@ use oci::Reference;
 use serde::Serialize;
 
 use crate::to_layout::{blob_name, write_archive};
-use crate::{Error, Image, Progress};
+use crate::{Bundle, Error, Progress};
 
 /// The one element of `manifest.json`.
 #[derive(Serialize)]
@@ -19,22 +19,23 @@ struct DockerManifest {
     layers: Vec<String>,
 }
 
-/// Writes `image` for `docker load`, under `names`.
+/// Writes an image for `docker load`, under `names`.
 ///
 /// # Errors
-/// [`Error::MissingBlob`](crate::Error::MissingBlob), or if reading or writing fails.
+/// [`Error::ManifestList`] for an index, [`Error::MissingBlob`](crate::Error::MissingBlob), or if reading or writing fails.
 pub fn to_docker_archive(
     store: &Store,
-    image: &Image,
+    bundle: &Bundle,
     names: &[Reference],
     out: impl Write,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let image = bundle.single_image().ok_or(Error::ManifestList)?;
     let manifest = [DockerManifest {
         config: blob_name(&image.config),
         repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
         layers: image.layers.iter().map(blob_name).collect(),
     }];
     let manifest = serde_json::to_vec(&manifest).expect("the document has only string keys");
-    write_archive(store, image, names, Some(&manifest), out, progress)
+    write_archive(store, bundle, names, Some(&manifest), out, progress)
 }

@@ -1,4 +1,4 @@
-//! An image as an OCI layout: a tar archive or a directory.
+//! An image or an index as an OCI layout: a tar archive or a directory.
 //!
 //! ```text
 //! oci-layout                 {"imageLayoutVersion":"1.0.0"}
@@ -22,33 +22,33 @@ use tar::EntryType;
 
 use crate::archive::{Archive, Entry};
 use crate::image::Part;
-use crate::{Error, Image, Progress, dest};
+use crate::{Bundle, Error, Progress, dest};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const IMAGE_NAME: &str = "io.containerd.image.name";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Writes the layout of `image` as a tar archive.
+/// Writes the layout of `bundle` as a tar archive.
 ///
 /// # Errors
 /// [`Error::MissingBlob`], or if reading or writing fails.
 pub fn to_layout_archive(
     store: &Store,
-    image: &Image,
+    bundle: &Bundle,
     names: &[Reference],
     out: impl Write,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    write_archive(store, image, names, None, out, progress)
+    write_archive(store, bundle, names, None, out, progress)
 }
 
-/// Adds `image` to the layout in the directory `dest`, which is made if it is not there.
+/// Adds `bundle` to the layout in the directory `dest`, which is made if it is not there.
 ///
 /// # Errors
 /// [`Error::MissingBlob`], [`Error::ForeignIndex`], or if reading or writing fails.
 pub fn to_layout_directory(
     store: &Store,
-    image: &Image,
+    bundle: &Bundle,
     names: &[Reference],
     dest: &Path,
     progress: &dyn Progress,
@@ -59,14 +59,14 @@ pub fn to_layout_directory(
     let blobs = dest.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(Error::io("create directory", &blobs))?;
     let mut meter = Meter::new("copying blobs", progress);
-    let parts = parts(store, image)?;
+    let parts = parts(store, bundle)?;
     meter.total = parts.iter().map(|part| part.descriptor.size).sum();
     for part in &parts {
         copy_blob(part, &blobs.join(part.descriptor.digest.hex()))?;
         meter.add(part.descriptor.size);
     }
     write_file(&dest.join("oci-layout"), LAYOUT)?;
-    add_to_index(dest, image, names)?;
+    add_to_index(dest, bundle, names)?;
     meter.done();
     Ok(())
 }
@@ -74,13 +74,13 @@ pub fn to_layout_directory(
 /// The archive; with `docker_manifest` as `manifest.json` it is one for `docker load` as well.
 pub(crate) fn write_archive(
     store: &Store,
-    image: &Image,
+    bundle: &Bundle,
     names: &[Reference],
     docker_manifest: Option<&[u8]>,
     out: impl Write,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let mut parts = parts(store, image)?;
+    let mut parts = parts(store, bundle)?;
     parts.sort_by_key(|part| part.descriptor.digest);
     let mut meter = Meter::new("sending tarball", progress);
     meter.total = parts.iter().map(|part| part.descriptor.size).sum();
@@ -95,7 +95,7 @@ pub(crate) fn write_archive(
         archive.file(&Entry { size, ..entry }, &part.path)?;
         meter.add(size);
     }
-    let index = Index::of(entries(image, names)).to_bytes();
+    let index = Index::of(entries(bundle, names)).to_bytes();
     archive.bytes(&Entry::new(b"index.json", EntryType::Regular, 0o644), &index)?;
     if let Some(manifest) = docker_manifest {
         archive.bytes(&Entry::new(b"manifest.json", EntryType::Regular, 0o644), manifest)?;
@@ -111,9 +111,9 @@ pub(crate) fn blob_name(blob: &Descriptor) -> String {
     format!("blobs/sha256/{}", blob.digest.hex())
 }
 
-fn parts(store: &Store, image: &Image) -> Result<Vec<Part>, Error> {
-    let mut parts = image.content(store)?;
-    parts.push(image.manifest_part(store)?);
+fn parts(store: &Store, bundle: &Bundle) -> Result<Vec<Part>, Error> {
+    let mut parts = bundle.content(store)?;
+    parts.extend(bundle.documents(store)?);
     Ok(parts)
 }
 
@@ -176,10 +176,10 @@ impl Index {
     }
 }
 
-/// The entries for an image: one for each name.
-fn entries(image: &Image, names: &[Reference]) -> Vec<Value> {
+/// The entries for an image or an index: one for each name.
+fn entries(bundle: &Bundle, names: &[Reference]) -> Vec<Value> {
     let named = |name: Option<&Reference>| {
-        let mut entry = image.manifest.clone();
+        let mut entry = bundle.root.clone();
         if let Some(name) = name {
             entry.annotations.insert(IMAGE_NAME.to_owned(), name.to_string());
             entry.annotations.insert(REF_NAME.to_owned(), ref_name(name));
@@ -202,13 +202,13 @@ fn ref_name(name: &Reference) -> String {
     }
 }
 
-/// Puts the entries for `image` into `index.json`, one process at a time.
-fn add_to_index(dest: &Path, image: &Image, names: &[Reference]) -> Result<(), Error> {
+/// Puts the entries for `bundle` into `index.json`, one process at a time.
+fn add_to_index(dest: &Path, bundle: &Bundle, names: &[Reference]) -> Result<(), Error> {
     // The directory itself is locked: a layout has no place for other files.
     let lock = File::open(dest).map_err(Error::io("lock", dest))?;
     lock.lock().map_err(Error::io("lock", dest))?;
     let path = dest.join("index.json");
-    let new = entries(image, names);
+    let new = entries(bundle, names);
     let index = match fs::read(&path) {
         Ok(bytes) => {
             let mut index: Index = serde_json::from_slice(&bytes).map_err(|source| Error::ForeignIndex {

@@ -1,5 +1,5 @@
-//! An image to registries: for each repository the blobs, several at once, then the manifest under each name, so that no
-//! name ever leads to an image that lacks a part.
+//! An image or an index to registries: for each repository the blobs, several at once, then the manifests by digest, then
+//! the manifest or the index under each name, so that no name ever leads to an image that lacks a part.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,38 +8,54 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci::{Push, Reference};
 
 use crate::image::Part;
-use crate::{Error, Image, Progress};
+use crate::{Bundle, Error, Progress};
 
 const BLOBS_AT_ONCE: usize = 4;
 
-/// Pushes `image` under each of `names`.
+/// Pushes `bundle` under each of `names`.
 ///
 /// # Errors
 /// [`Error::Push`] with the first thing that went wrong, [`Error::MissingBlob`].
 pub async fn to_registry(
     store: &Store,
-    image: &Image,
+    bundle: &Bundle,
     names: &[Reference],
     push: &dyn Push,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let parts = image.content(store)?;
-    let manifest = image.manifest_bytes(store)?;
+    let parts = bundle.content(store)?;
+    let mut documents = bundle.documents(store)?;
+    let Some(root) = documents.pop() else { return Ok(()) };
     let mut repositories = Vec::new();
     for name in names {
         if !repositories.contains(&name.name()) {
             push_blobs(name, &parts, push, progress).await?;
+            for manifest in &documents {
+                let pinned = name.pinned(manifest.descriptor.digest);
+                push_document(&pinned, manifest, push, progress).await?;
+            }
             repositories.push(name.name());
         }
     }
     for name in names {
-        let item = format!("pushing manifest for {name}@{}", image.manifest.digest);
-        progress.moved(&item, 0, None, false);
-        push.push_manifest(name, &image.manifest, &manifest)
-            .await
-            .map_err(|source| failed(name, source))?;
-        progress.moved(&item, 0, None, true);
+        push_document(name, &root, push, progress).await?;
     }
+    Ok(())
+}
+
+/// Puts a manifest or an index under a name.
+async fn push_document(name: &Reference, part: &Part, push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
+    let bytes = std::fs::read(&part.path).map_err(Error::io("read", &part.path))?;
+    let digest = part.descriptor.digest;
+    let item = match name.digest() {
+        Some(_) => format!("pushing manifest for {name}"),
+        None => format!("pushing manifest for {name}@{digest}"),
+    };
+    progress.moved(&item, 0, None, false);
+    push.push_manifest(name, &part.descriptor, &bytes)
+        .await
+        .map_err(|source| failed(name, source))?;
+    progress.moved(&item, 0, None, true);
     Ok(())
 }
 

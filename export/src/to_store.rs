@@ -1,17 +1,17 @@
-//! An image into the store under its names.
+//! An image or an index into the store under its names.
 
 use cache::Store;
 use oci::Reference;
 
-use crate::{Error, Image};
+use crate::{Bundle, Error};
 
-/// Makes each of `names` mean `image` in the store, which then keeps what the image needs.
+/// Makes each of `names` mean `bundle` in the store, which then keeps what it needs.
 ///
 /// # Errors
 /// If the store fails.
-pub fn to_store(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Error> {
+pub fn to_store(store: &Store, bundle: &Bundle, names: &[Reference]) -> Result<(), Error> {
     for name in names {
-        store.tag(name, &image.manifest)?;
+        store.tag(name, &bundle.root)?;
     }
     Ok(())
 }

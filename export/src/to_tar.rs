@@ -1,7 +1,7 @@
-//! A root file system as one tar archive: owners, modes, times, hard links, nodes and file capabilities as they are.
+//! Root file systems as one tar archive: owners, modes, times, hard links, nodes and file capabilities as they are.
 //! Sockets are left out, as no archive can hold them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -11,22 +11,44 @@ use std::path::Path;
 use rustix::io::Errno;
 use tar::EntryType;
 
-use crate::Error;
 use crate::archive::{Archive, Entry};
 use crate::walk::{Found, walk};
+use crate::{Error, Tree, refuse_collisions};
 
 const CAPABILITY: &str = "security.capability";
 /// More than the largest form of a file capability.
 const CAPABILITY_LIMIT: usize = 64;
 
-/// Writes what is below the mounted `tree`. With `epoch` all entries have that time.
+/// Writes what is below the mounted `trees`, in the order of their folders. With `epoch` all entries have that time.
 ///
 /// # Errors
-/// If reading or writing fails.
-pub fn to_tar(tree: &Path, epoch: Option<i64>, out: impl Write) -> Result<(), Error> {
+/// [`Error::Collision`] if trees meet, or if reading or writing fails.
+pub fn to_tar(trees: &[Tree<'_>], epoch: Option<i64>, out: impl Write) -> Result<(), Error> {
+    refuse_collisions(trees)?;
     let mut archive = Archive::new(out);
-    let mut links = HashMap::new();
-    walk(tree, |found| append(&mut archive, found, epoch, &mut links))?;
+    let mut sorted: Vec<_> = trees.iter().map(|tree| (tree.folder(), tree.path)).collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    sorted.dedup_by(|next, kept| next.0.is_some() && next.0 == kept.0);
+    let mut directories = HashSet::new();
+    for (folder, path) in sorted {
+        let prefix = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
+        if !prefix.is_empty() {
+            let entry = Entry::new(prefix.as_bytes(), EntryType::Directory, 0o755);
+            archive.bare(&Entry {
+                mtime: epoch.unwrap_or(0),
+                ..entry
+            })?;
+        }
+        let mut links = HashMap::new();
+        walk(path, |found| {
+            // Folders of merged trees meet; what the first says of them holds.
+            let is_known = prefix.is_empty() && found.metadata.is_dir() && !directories.insert(found.relative.clone());
+            if is_known {
+                return Ok(());
+            }
+            append(&mut archive, (prefix.as_bytes(), found), epoch, &mut links)
+        })?;
+    }
     archive.finish()
 }
 
@@ -35,7 +57,7 @@ type Links = HashMap<(u64, u64), Vec<u8>>;
 
 fn append<W: Write>(
     archive: &mut Archive<W>,
-    found: &Found,
+    (prefix, found): (&[u8], &Found),
     epoch: Option<i64>,
     links: &mut Links,
 ) -> Result<(), Error> {
@@ -43,7 +65,7 @@ fn append<W: Write>(
     let Some(kind) = kind_of(metadata) else {
         return Ok(());
     };
-    let mut name = found.relative.as_os_str().as_bytes().to_vec();
+    let mut name = [prefix, found.relative.as_os_str().as_bytes()].concat();
     if kind == EntryType::Directory {
         name.push(b'/');
     }

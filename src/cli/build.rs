@@ -67,7 +67,7 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) label: Vec<Pair>,
 
-    /// Platform of the image, for example linux/arm64
+    /// Platform of the image, for example linux/arm64; several make an index
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
 
@@ -139,6 +139,11 @@ pub(crate) struct OutputArgs {
     /// Where results of steps are kept besides the store: type=registry|local|inline,…
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
+
+    /// Annotation for the image: [TYPE[PLATFORM],…:]KEY=VALUE; types are manifest, index, manifest-descriptor,
+    /// index-descriptor
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
 
     /// Write the image's ID to a file
     #[arg(long, value_name = "FILE")]

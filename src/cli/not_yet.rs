@@ -12,8 +12,7 @@ enum Takes {
 }
 
 /// The name, its short form, what it takes, and what to say besides that it is not supported.
-const FLAGS: [(&str, Option<char>, Takes, &str); 23] = [
-    ("annotation", None, Takes::Value, YET),
+const FLAGS: [(&str, Option<char>, Takes, &str); 22] = [
     ("attest", None, Takes::Value, YET),
     ("builder", None, Takes::Value, "rbuild has no builder instances"),
     ("call", None, Takes::Value, YET),

@@ -3,20 +3,34 @@
 use std::collections::BTreeMap;
 
 use cache::{Store, StoredImage};
-use export::Image;
-use oci::{Digest, Reference};
+use export::{Bundle, Image};
+use oci::{Digest, Platform, Reference};
 
 use super::store_failed;
 use crate::error::CommandError;
 
-/// An image of the store and the names that lead to it.
+/// An image of the store, or an index of several, and the names that lead to it.
 pub(crate) struct Found {
     /// The name asked for, if it was one.
     pub(crate) name: Option<Reference>,
-    /// All names of the same manifest.
+    /// All names of the same manifest or index.
     pub(crate) names: Vec<Reference>,
-    /// The image.
-    pub(crate) image: Image,
+    /// What they lead to.
+    pub(crate) bundle: Bundle,
+}
+
+impl Found {
+    /// The image for this machine, or else the first there is; `None` is an index of nothing.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        let host = Platform::host();
+        let suitable = self
+            .bundle
+            .images
+            .iter()
+            .filter_map(|image| Some((host.preference(&image.platform)?, image)))
+            .reduce(|best, next| if next.0 > best.0 { next } else { best });
+        suitable.map(|(_, image)| image).or(self.bundle.images.first())
+    }
 }
 
 /// Hexadecimal digits that are enough to ask for an ID.
@@ -64,13 +78,13 @@ fn with_id<'a>(store: &Store, stored: &'a [StoredImage], text: &str) -> Result<V
     }
     let mut by_id: BTreeMap<Digest, &StoredImage> = BTreeMap::new();
     for image in stored {
-        // An index or a damaged image has no ID to be found by.
-        let Ok(loaded) = export::load(store, &image.manifest) else {
+        // A damaged image has no ID to be found by.
+        let Ok(loaded) = Bundle::load(store, &image.manifest) else {
             continue;
         };
-        for digest in [loaded.config.digest, image.manifest.digest] {
+        for digest in [loaded.id(), image.manifest.digest] {
             if digest.hex().starts_with(digits) {
-                by_id.insert(loaded.config.digest, image);
+                by_id.insert(loaded.id(), image);
             }
         }
     }
@@ -86,11 +100,11 @@ fn found(
     let same = stored
         .iter()
         .filter(|other| other.manifest.digest == image.manifest.digest);
-    let loaded = export::load(store, &image.manifest);
+    let loaded = Bundle::load(store, &image.manifest);
     Ok(Found {
         name,
         names: same.map(|other| other.name.clone()).collect(),
-        image: loaded.map_err(|error| {
+        bundle: loaded.map_err(|error| {
             CommandError::failed(format!("cannot read image {}", image.name.familiar())).because(&error)
         })?,
     })

@@ -1,10 +1,11 @@
 //! `rbuild images`: the images of the store, by name.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use cache::{Store, StoredImage};
-use export::Image;
-use oci::Reference;
+use export::Bundle;
+use oci::{Digest, Reference};
 use serde_json::{Value, json};
 
 use super::table::{self, Table};
@@ -19,8 +20,8 @@ const SHORT_ID: usize = 12;
 /// One line of the list.
 struct Listed {
     stored: StoredImage,
-    /// `None` if its documents are damaged or it is an index.
-    image: Option<Image>,
+    /// `None` if its documents are damaged.
+    bundle: Option<Bundle>,
 }
 
 /// Lists them.
@@ -58,8 +59,8 @@ pub(crate) fn run(args: &ImagesArgs, setting: &Setting) -> Result<ExitCode, Comm
 fn list(store: &Store) -> Result<Vec<Listed>, CommandError> {
     let mut images = Vec::new();
     for stored in store.images().map_err(store_failed)? {
-        let image = export::load(store, &stored.manifest).ok();
-        images.push(Listed { stored, image });
+        let bundle = Bundle::load(store, &stored.manifest).ok();
+        images.push(Listed { stored, bundle });
     }
     images.sort_by_key(|listed| (-listed.created().unwrap_or(0), listed.stored.name.clone()));
     Ok(images)
@@ -90,34 +91,38 @@ fn as_table(images: &[Listed]) -> String {
 
 impl Listed {
     fn id(&self) -> String {
-        let digest = match &self.image {
-            Some(image) => image.config.digest,
-            None => self.stored.manifest.digest,
-        };
+        let digest = self.bundle.as_ref().map_or(self.stored.manifest.digest, Bundle::id);
         digest.hex().chars().take(SHORT_ID).collect()
     }
 
+    fn created_text(&self) -> Option<&String> {
+        self.bundle.as_ref()?.images.first()?.configuration.created.as_ref()
+    }
+
     fn created(&self) -> Option<i64> {
-        let text = self.image.as_ref()?.configuration.created.as_ref()?;
-        let timestamp: jiff::Timestamp = text.parse().ok()?;
+        let timestamp: jiff::Timestamp = self.created_text()?.parse().ok()?;
         Some(timestamp.as_second())
     }
 
-    /// Of the layers, as they are pushed.
+    /// Of the layers, as they are pushed: what platforms share counts once.
     fn size(&self) -> Option<u64> {
-        let image = self.image.as_ref()?;
-        Some(image.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add))
+        let layers = self.bundle.as_ref()?.images.iter().flat_map(|image| &image.layers);
+        let sizes: HashMap<Digest, u64> = layers.map(|layer| (layer.digest, layer.size)).collect();
+        Some(sizes.into_values().fold(0, u64::saturating_add))
     }
 
     fn as_json(&self) -> Value {
-        let image = self.image.as_ref();
+        let bundle = self.bundle.as_ref();
+        let platforms = bundle.into_iter().flat_map(|bundle| &bundle.images);
+        let platforms: Vec<String> = platforms.map(|image| image.platform.to_string()).collect();
         json!({
             "name": self.stored.name.familiar(),
-            "id": image.map(|image| image.config.digest),
+            "id": bundle.map(Bundle::id),
             "digest": self.stored.manifest.digest,
-            "created": image.and_then(|image| image.configuration.created.as_ref()),
+            "created": self.created_text(),
             "size": self.size(),
-            "platform": image.map(|image| image.platform.to_string()),
+            "platform": platforms.first(),
+            "platforms": platforms,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use export::Image;
 use oci::{ChainId, Reference};
 use serde_json::{Value, json};
 
@@ -18,13 +19,18 @@ pub(crate) fn run(args: &InspectArgs, setting: &Setting) -> Result<ExitCode, Com
     let store = setting.store()?;
     let mut described = Vec::new();
     for name in &args.names {
-        described.push(describe(&find::find(&store, name)?));
+        let found = find::find(&store, name)?;
+        let Some(image) = found.image() else {
+            return Err(CommandError::failed(format!("{name} is an index of no image")));
+        };
+        described.push(describe(&found, image));
     }
     answer(format_args!("{:#}\n", Value::from(described)))
 }
 
-fn describe(found: &Found) -> Value {
-    let image = &found.image;
+/// What there is to say of what was found, and of the `image` in it.
+fn describe(found: &Found, image: &Image) -> Value {
+    let root = &found.bundle.root;
     let config = &image.configuration;
     let diff_ids = &config.rootfs.diff_ids;
     let chain_ids: Vec<Option<ChainId>> = (1..=diff_ids.len())
@@ -33,11 +39,11 @@ fn describe(found: &Found) -> Value {
     let mut digests: Vec<String> = found
         .names
         .iter()
-        .map(|name| format!("{}@{}", familiar_repository(name), image.manifest.digest))
+        .map(|name| format!("{}@{}", familiar_repository(name), root.digest))
         .collect();
     digests.dedup();
-    json!({
-        "Id": image.config.digest,
+    let mut described = json!({
+        "Id": found.bundle.id(),
         "RepoTags": found.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
         "RepoDigests": digests,
         "Created": config.created,
@@ -50,10 +56,15 @@ fn describe(found: &Found) -> Value {
         "RootFS": { "Type": config.rootfs.kind, "Layers": diff_ids },
         "ChainIds": chain_ids,
         "History": config.history,
-        "Descriptor": image.manifest,
+        "Descriptor": root,
         "ConfigDescriptor": image.config,
         "LayerDescriptors": image.layers,
-    })
+    });
+    if found.bundle.single_image().is_none() {
+        let manifests = found.bundle.images.iter().map(|image| json!(image.manifest));
+        described["Manifests"] = manifests.collect();
+    }
+    described
 }
 
 fn familiar_repository(name: &Reference) -> String {

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: PushArgs, setting: &Setting) -> Result<ExitCode, C
     let pushed = interrupt::cancelling(&cancel, push(&args, &store, &found, setting, &reporter)).await;
     progress.finish();
     pushed?;
-    answer(format_args!("{}@{}\n", args.name.name(), found.image.manifest.digest))
+    answer(format_args!("{}@{}\n", args.name.name(), found.bundle.root.digest))
 }
 
 async fn push(
@@ -40,7 +40,7 @@ async fn push(
     let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
     let step = reporter.start(format!("pushing {}", args.name));
     let names = std::slice::from_ref(&args.name);
-    match export::to_registry(store, &found.image, names, &client, &Told(&step)).await {
+    match export::to_registry(store, &found.bundle, names, &client, &Told(&step)).await {
         Ok(()) => {
             step.done();
             Ok(())

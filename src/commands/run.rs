@@ -30,21 +30,22 @@ pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandE
     }
     let store = setting.store().map_err(ours)?;
     let found = find::find(&store, &args.name).map_err(ours)?;
-    let Some(name) = found.name.or_else(|| found.names.into_iter().next()) else {
+    let Some(name) = found.name.as_ref().or(found.names.first()) else {
         return Err(ours(CommandError::failed(format!("image {} has no name", args.name))));
     };
-    let name = name.pinned(found.image.manifest.digest);
-    let snapshot = tree(&store, &name, &found.image.platform, setting).map_err(ours)?;
+    let Some(image) = found.image() else {
+        return Err(ours(CommandError::failed(format!(
+            "{} is an index of no image",
+            args.name
+        ))));
+    };
+    let name = name.pinned(image.manifest.digest);
+    let snapshot = tree(&store, &name, &image.platform, setting).map_err(ours)?;
     let active = store
         .prepare(snapshot.as_ref())
         .map_err(|error| ours(store_failed(error)))?;
     let tree = active.mount().map_err(|error| ours(store_failed(error)))?;
-    let spec = specification(
-        tree.path(),
-        &found.image.configuration.config,
-        args,
-        &setting.environment,
-    );
+    let spec = specification(tree.path(), &image.configuration.config, args, &setting.environment);
     let spec = spec.map_err(ours)?;
     let cancel = Cancel::new();
     let exit = Namespaces

@@ -20,6 +20,6 @@ pub(crate) fn run(args: &TagArgs, setting: &Setting) -> Result<ExitCode, Command
     }
     let store = setting.store()?;
     let found = find::find(&store, &args.source)?;
-    store.tag(&args.target, &found.image.manifest).map_err(store_failed)?;
+    store.tag(&args.target, &found.bundle.root).map_err(store_failed)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! Outputs: `-o`, and the flags that stand for one (`-t`, `--push`, `--load`), as one list.
 
-use export::{ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
-use oci::Reference;
+use export::{Annotation, ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
+use oci::{Platform, Reference};
 
 use crate::cli::OutputArgs;
 use crate::environment::Environment;
@@ -43,7 +43,11 @@ pub(crate) fn resolve(
     if outputs.is_empty() {
         outputs.push(image(false));
     }
+    let annotations = annotations(&typed.annotation)?;
     for output in &mut outputs {
+        if let Some(options) = output.options_mut() {
+            options.annotations.0.extend(annotations.iter().cloned());
+        }
         if let Some(options) = output.options_mut()
             && options.names.is_empty()
         {
@@ -54,6 +58,34 @@ pub(crate) fn resolve(
     check_names(&mut outputs)?;
     check_stdout(&outputs, environment)?;
     Ok(outputs)
+}
+
+/// Those of `--annotation`, which are for every image.
+fn annotations(typed: &[String]) -> Result<Vec<Annotation>, CommandError> {
+    let mut annotations = Vec::new();
+    for text in typed {
+        let parsed = Annotation::parse(text);
+        let refuse = |error| CommandError::usage("failed to build: parse annotations").because(&error);
+        annotations.extend(parsed.map_err(refuse)?);
+    }
+    Ok(annotations)
+}
+
+/// What `docker load` reads holds one image.
+pub(crate) fn refuse_several(outputs: &[OutputSpec], platforms: &[Platform]) -> Result<(), CommandError> {
+    let is_docker = |output: &OutputSpec| {
+        matches!(
+            output,
+            OutputSpec::Archive {
+                form: ArchiveForm::Docker,
+                ..
+            }
+        )
+    };
+    if platforms.len() > 1 && outputs.iter().any(is_docker) {
+        return Err(CommandError::usage("failed to build").because(&export::Error::ManifestList));
+    }
+    Ok(())
 }
 
 /// Whether the result goes to the docker or podman of this machine.

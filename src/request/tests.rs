@@ -100,8 +100,8 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ),
         ("--allow all .", "invalid entitlement \"all\""),
         (
-            "--platform linux/amd64,linux/arm64 .",
-            "several platforms at once is not supported yet",
+            "--platform linux/amd64,linux/arm64 -o type=docker,dest=x .",
+            "docker exporter does not support exporting manifest lists, use the oci exporter instead",
         ),
         (
             "--platform a/b/c/d .",

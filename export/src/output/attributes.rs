@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cache::Compression;
 use oci::Reference;
 
-use crate::OutputError;
 use crate::error::NameError;
+use crate::{Annotation, Annotations, OutputError};
 
 const IMAGE_KEYS: [&str; 8] = [
     "name",
@@ -20,7 +20,7 @@ const IMAGE_KEYS: [&str; 8] = [
 ];
 
 /// What BuildKit has and rbuild has not: of which types, and the value that asks for what is done anyway.
-const UNSUPPORTED: [(&str, &[&str], Option<&str>); 14] = [
+const UNSUPPORTED: [(&str, &[&str], Option<&str>); 13] = [
     (
         "rewrite-timestamp",
         &["image", "registry", "oci", "docker"],
@@ -44,7 +44,6 @@ const UNSUPPORTED: [(&str, &[&str], Option<&str>); 14] = [
     ("prefer-image-digest", &["image", "registry"], Some("false")),
     ("prefer-image-config", &["image", "registry"], Some("false")),
     ("context", &["docker"], None),
-    ("platform-split", &["local", "tar"], Some("false")),
     ("attestation-prefix", &["local", "tar"], None),
     ("mode", &["local"], Some("copy")),
 ];
@@ -138,21 +137,29 @@ impl Attributes {
         }
     }
 
-    pub(super) fn take_annotations(&mut self) -> Result<BTreeMap<String, String>, OutputError> {
-        let mut annotations = BTreeMap::new();
+    pub(super) fn take_annotations(&mut self) -> Result<Annotations, OutputError> {
+        let mut annotations = Annotations::default();
         for (key, value) in self.0.extract_if(.., |key, _| key.starts_with("annotation")) {
             let (kind, name) = key
                 .split_once('.')
+                .filter(|(_, name)| !name.is_empty())
                 .ok_or_else(|| OutputError::Field(format!("{key}={value}")))?;
-            match kind {
-                "annotation" | "annotation-manifest" => annotations.insert(name.to_owned(), value),
-                "annotation-index" | "annotation-index-descriptor" => {
-                    return Err(OutputError::IndexAnnotation(name.to_owned()));
-                }
-                _ => return Err(OutputError::Unsupported(kind.to_owned())),
-            };
+            let (target, platform) = Annotation::target_of_output(&kind["annotation".len()..])?;
+            annotations.0.push(Annotation {
+                target,
+                platform,
+                key: name.to_owned(),
+                value,
+            });
         }
         Ok(annotations)
+    }
+
+    pub(super) fn take_split(&mut self) -> Result<Option<bool>, OutputError> {
+        const KEY: &str = "platform-split";
+        let value = self.take(KEY);
+        let parse = |value: String| boolean(&value).ok_or_else(|| invalid(KEY, value, "`true` or `false`"));
+        value.map(parse).transpose()
     }
 
     /// Refuses what is left.
@@ -216,7 +223,7 @@ fn keys_of(output: &str) -> Vec<&'static str> {
     let own: &[&'static str] = match output {
         "image" | "registry" => &["push", "store", "unpack"],
         "oci" | "docker" => &["dest", "tar"],
-        "local" | "tar" => &["dest", "source-date-epoch"],
+        "local" | "tar" => &["dest", "platform-split", "source-date-epoch"],
         _ => &[],
     };
     let common: &[&'static str] = match output {

@@ -10,11 +10,12 @@ fn options(text: &str) -> ImageOptions {
 
 /// One line for what an output does.
 fn summary(text: &str) -> String {
+    let of = |split: Option<bool>| split.map(|split| format!(" split={split}")).unwrap_or_default();
     match parse(text) {
         OutputSpec::Image { push, store, .. } => format!("image push={push} store={store}"),
         OutputSpec::Archive { form, dest, .. } => format!("{form:?} {dest:?}"),
-        OutputSpec::Directory { dest, epoch } => format!("directory {} {epoch:?}", dest.display()),
-        OutputSpec::Tar { dest, epoch } => format!("tar {dest:?} {epoch:?}"),
+        OutputSpec::Directory { dest, epoch, split } => format!("directory {} {epoch:?}{}", dest.display(), of(split)),
+        OutputSpec::Tar { dest, epoch, split } => format!("tar {dest:?} {epoch:?}{}", of(split)),
         OutputSpec::CacheOnly => "nothing".to_owned(),
     }
 }
@@ -28,7 +29,7 @@ fn destinations_are_understood() {
         ("type=local,dest=out", "directory out None"),
         (
             " TYPE =local, Dest =out,mode=copy,platform-split=0",
-            "directory out None",
+            "directory out None split=false",
         ),
         ("type=tar", "tar Stdout None"),
         (
@@ -80,13 +81,23 @@ fn the_making_of_an_image_is_understood() {
     assert!(how.force_compression);
     assert_eq!(how.epoch, Some(5));
     assert_eq!(how.media, Media::Oci);
-    let annotations: Vec<(&str, &str)> = how.annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let annotations = how.annotations.of(crate::AnnotationTarget::Manifest, None);
+    let annotations: Vec<(&str, &str)> = annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(annotations, [("Some.Key", "a=b"), ("c", "d")]);
 
     let default = options("type=oci").assembly(Some(9));
     assert_eq!(default.compression, Compression::Gzip { level: None });
     assert_eq!(default.epoch, Some(9));
-    assert_eq!(options("type=image,oci-mediatypes=false").media, Media::Docker);
+    for (text, media) in [
+        ("type=image,oci-mediatypes=false", Media::Docker),
+        ("type=image,oci-mediatypes=false,compression=zstd", Media::Oci),
+        (
+            "type=image,oci-mediatypes=false,annotation[linux/arm64].a=b",
+            Media::Oci,
+        ),
+    ] {
+        assert_eq!(options(text).assembly(None).media, media, "{text}");
+    }
     assert_eq!(
         options("type=image,compression-level=9").compression,
         Some(Compression::Gzip { level: Some(9) })
@@ -152,13 +163,18 @@ fn refusals_name_what_is_wrong() {
             "type=local,dest=x,mode=delete",
             "output `mode=delete` is not supported yet",
         ),
+        ("type=image,annotation-foo.a=b", "unknown annotation type \"foo\""),
         (
-            "type=image,annotation[linux/amd64].a=b",
-            "output `annotation[linux/amd64]` is not supported yet",
+            "type=image,annotation[a/b/c/d].a=b",
+            "unknown annotation type \"manifest[a/b/c/d]\"",
         ),
         (
-            "type=image,annotation-index.a=b",
-            "annotation `a` is for an index, but the image has a single manifest",
+            "type=image,annotation.=b",
+            "invalid output field `annotation.=b`: expected `key=value`",
+        ),
+        (
+            "type=tar,platform-split=x",
+            "invalid value `x` for output key `platform-split`: expected `true` or `false`",
         ),
     ] {
         let error = OutputSpec::parse(text).unwrap_err();

@@ -3,7 +3,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{self, Heard, Unheard, assembly, tiny};
+use crate::testing::{self, Heard, Unheard, alone, assembly};
 use crate::{Media, to_docker_archive, to_file};
 
 fn names(texts: &[&str]) -> Vec<Reference> {
@@ -31,10 +31,11 @@ fn json_of(files: &[(String, Vec<u8>)], name: &str) -> Value {
 #[test]
 fn an_archive_is_a_layout_with_an_entry_for_each_name() {
     let (_directory, store) = testing::store();
-    let image = tiny(&store, &assembly(Media::Oci));
+    let bundle = alone(&store, &assembly(Media::Oci));
+    let image = &bundle.images[0];
     let (mut bytes, heard) = (Vec::new(), Heard::default());
     let names = names(&["a:1", "localhost:5000/b"]);
-    to_layout_archive(&store, &image, &names, &mut bytes, &heard).unwrap();
+    to_layout_archive(&store, &bundle, &names, &mut bytes, &heard).unwrap();
     let files = unpacked(&bytes);
     let mut blobs = [image.layers[0].digest, image.config.digest, image.manifest.digest].map(|digest| digest.hex());
     blobs.sort();
@@ -77,14 +78,15 @@ fn an_archive_is_a_layout_with_an_entry_for_each_name() {
     let last = heard.0.into_inner().unwrap().pop();
     assert_eq!(last.unwrap(), format!("sending tarball {sum}/{sum} done"));
     let mut again = Vec::new();
-    to_layout_archive(&store, &image, &names, &mut again, &Unheard).unwrap();
+    to_layout_archive(&store, &bundle, &names, &mut again, &Unheard).unwrap();
     assert!(bytes == again);
 }
 
 #[test]
 fn a_docker_archive_says_what_docker_load_wants() {
     let (_directory, store) = testing::store();
-    let image = tiny(&store, &assembly(Media::Docker));
+    let bundle = alone(&store, &assembly(Media::Docker));
+    let image = &bundle.images[0];
     for (names, tags) in [
         (
             names(&["a:1", "localhost:5000/b"]),
@@ -93,7 +95,7 @@ fn a_docker_archive_says_what_docker_load_wants() {
         (vec![], Value::Null),
     ] {
         let mut bytes = Vec::new();
-        to_docker_archive(&store, &image, &names, &mut bytes, &Unheard).unwrap();
+        to_docker_archive(&store, &bundle, &names, &mut bytes, &Unheard).unwrap();
         let files = unpacked(&bytes);
         assert_eq!(
             json_of(&files, "manifest.json"),
@@ -115,10 +117,12 @@ fn a_directory_keeps_other_images_and_moves_names() {
     let (_directory, store) = testing::store();
     let dest = tempfile::tempdir().unwrap();
     let dest = dest.path().join("layout");
-    let first = tiny(&store, &assembly(Media::Oci));
+    let first = alone(&store, &assembly(Media::Oci));
     let mut how = assembly(Media::Oci);
-    how.annotations.insert("other".to_owned(), "image".to_owned());
-    let second = tiny(&store, &how);
+    how.annotations
+        .0
+        .extend(crate::Annotation::parse("other=image").unwrap());
+    let second = alone(&store, &how);
     to_layout_directory(&store, &first, &names(&["a:1", "a:2"]), &dest, &Unheard).unwrap();
     for _ in 0..2 {
         to_layout_directory(&store, &second, &names(&["a:2"]), &dest, &Unheard).unwrap();
@@ -129,11 +133,16 @@ fn a_directory_keeps_other_images_and_moves_names() {
     assert_eq!(
         entries.iter().map(line).collect::<Vec<_>>(),
         [
-            (json!("1"), json!(first.manifest.digest)),
-            (json!("2"), json!(second.manifest.digest))
+            (json!("1"), json!(first.root.digest)),
+            (json!("2"), json!(second.root.digest))
         ]
     );
-    for blob in [&first.layers[0], &first.config, &first.manifest, &second.manifest] {
+    for blob in [
+        &first.images[0].layers[0],
+        &first.images[0].config,
+        &first.root,
+        &second.root,
+    ] {
         let bytes = fs::read(dest.join(blob_name(blob))).unwrap();
         assert_eq!(oci::Digest::of(&bytes), blob.digest);
     }
@@ -146,17 +155,18 @@ fn a_directory_keeps_other_images_and_moves_names() {
 #[test]
 fn a_blob_cut_short_is_not_exported() {
     let (_directory, store) = testing::store();
-    let image = tiny(&store, &assembly(Media::Oci));
+    let bundle = alone(&store, &assembly(Media::Oci));
+    let image = &bundle.images[0];
     let path = store.blob(&image.layers[0].digest).unwrap().unwrap().path;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, b"short").unwrap();
     let dest = tempfile::tempdir().unwrap();
     let file = dest.path().join("image.tar");
-    let written = to_file(&file, |out| to_layout_archive(&store, &image, &[], out, &Unheard));
+    let written = to_file(&file, |out| to_layout_archive(&store, &bundle, &[], out, &Unheard));
     assert!(written.is_err());
     assert_eq!(fs::read_dir(dest.path()).unwrap().count(), 0);
     let directory = dest.path().join("layout");
-    assert!(to_layout_directory(&store, &image, &[], &directory, &Unheard).is_err());
+    assert!(to_layout_directory(&store, &bundle, &[], &directory, &Unheard).is_err());
     assert!(!directory.join("index.json").exists());
 }
 
@@ -167,7 +177,7 @@ fn skopeo_reads_what_we_write() {
         return;
     }
     let (_directory, store) = testing::store();
-    let image = tiny(&store, &assembly(Media::Oci));
+    let bundle = alone(&store, &assembly(Media::Oci));
     let dest = tempfile::tempdir().unwrap();
     let (oci, docker, layout) = (
         dest.path().join("o.tar"),
@@ -175,9 +185,9 @@ fn skopeo_reads_what_we_write() {
         dest.path().join("l"),
     );
     let names = names(&["a:1"]);
-    to_file(&oci, |out| to_layout_archive(&store, &image, &names, out, &Unheard)).unwrap();
-    to_file(&docker, |out| to_docker_archive(&store, &image, &names, out, &Unheard)).unwrap();
-    to_layout_directory(&store, &image, &names, &layout, &Unheard).unwrap();
+    to_file(&oci, |out| to_layout_archive(&store, &bundle, &names, out, &Unheard)).unwrap();
+    to_file(&docker, |out| to_docker_archive(&store, &bundle, &names, out, &Unheard)).unwrap();
+    to_layout_directory(&store, &bundle, &names, &layout, &Unheard).unwrap();
     for source in [
         format!("oci-archive:{}", oci.display()),
         format!("docker-archive:{}:a:1", docker.display()),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use oci::{BoxFuture, Descriptor, PortError};
 
 use super::*;
-use crate::testing::{self, Heard, Unheard, assembly, tiny};
+use crate::testing::{self, Heard, Unheard, alone, assembly, two};
 use crate::{Error, Media};
 
 /// A registry that notes what it is given, and takes nothing whose name it is told to refuse.
@@ -69,11 +69,13 @@ fn names(texts: &[&str]) -> Vec<Reference> {
 #[tokio::test]
 async fn blobs_go_first_and_once_for_each_repository() {
     let (_directory, store) = testing::store();
-    let mut image = tiny(&store, &assembly(Media::Oci));
-    image.layers.push(image.layers[0].clone());
+    let mut bundle = alone(&store, &assembly(Media::Oci));
+    let repeated = bundle.images[0].layers[0].clone();
+    bundle.images[0].layers.push(repeated);
     let (registry, heard) = (Registry::default(), Heard::default());
     let names = names(&["h.io/a:1", "h.io/a:2", "h.io/b:1"]);
-    to_registry(&store, &image, &names, &registry, &heard).await.unwrap();
+    to_registry(&store, &bundle, &names, &registry, &heard).await.unwrap();
+    let image = &bundle.images[0];
     let (layer, config) = (&image.layers[0], &image.config);
     let mut log = registry.log.into_inner().unwrap();
     log[0..2].sort_by_key(|line| !line.ends_with(&layer.digest.to_string()));
@@ -99,12 +101,12 @@ async fn blobs_go_first_and_once_for_each_repository() {
 #[tokio::test]
 async fn after_a_failed_blob_no_name_is_given() {
     let (_directory, store) = testing::store();
-    let image = tiny(&store, &assembly(Media::Oci));
+    let bundle = alone(&store, &assembly(Media::Oci));
     let registry = Registry {
         refuse: Some("blob"),
         ..Registry::default()
     };
-    let failure = to_registry(&store, &image, &names(&["h.io/a:1"]), &registry, &Unheard).await;
+    let failure = to_registry(&store, &bundle, &names(&["h.io/a:1"]), &registry, &Unheard).await;
     assert_eq!(failure.unwrap_err().to_string(), "failed to push `h.io/a:1`");
     assert!(registry.log.into_inner().unwrap().is_empty());
 }
@@ -112,16 +114,16 @@ async fn after_a_failed_blob_no_name_is_given() {
 #[tokio::test]
 async fn a_few_blobs_move_at_once() {
     let (_directory, store) = testing::store();
-    let mut image = tiny(&store, &assembly(Media::Oci));
+    let mut bundle = alone(&store, &assembly(Media::Oci));
     for number in 0..9 {
         let bytes = format!("layer {number}");
         store.put_blob(bytes.as_bytes()).unwrap();
-        image
+        bundle.images[0]
             .layers
             .push(Descriptor::of(oci::media_type::LAYER, bytes.as_bytes()));
     }
     let registry = Registry::default();
-    to_registry(&store, &image, &names(&["h.io/a:1"]), &registry, &Unheard)
+    to_registry(&store, &bundle, &names(&["h.io/a:1"]), &registry, &Unheard)
         .await
         .unwrap();
     assert_eq!(registry.most_at_once.into_inner(), BLOBS_AT_ONCE);
@@ -130,8 +132,26 @@ async fn a_few_blobs_move_at_once() {
 #[tokio::test]
 async fn a_pruned_layer_is_named() {
     let (_directory, store) = testing::store();
-    let mut image = tiny(&store, &assembly(Media::Oci));
-    image.layers.push(Descriptor::of(oci::media_type::LAYER, b"absent"));
-    let failure = to_registry(&store, &image, &names(&["a"]), &Registry::default(), &Unheard).await;
+    let mut bundle = alone(&store, &assembly(Media::Oci));
+    bundle.images[0]
+        .layers
+        .push(Descriptor::of(oci::media_type::LAYER, b"absent"));
+    let failure = to_registry(&store, &bundle, &names(&["a"]), &Registry::default(), &Unheard).await;
     assert!(matches!(failure, Err(Error::MissingBlob(digest)) if digest == oci::Digest::of(b"absent")));
+}
+
+#[tokio::test]
+async fn manifests_go_by_digest_before_the_index_goes_by_name() {
+    let (_directory, store) = testing::store();
+    let bundle = two(&store, &assembly(Media::Oci));
+    let registry = Registry::default();
+    let names = names(&["h.io/a:1", "h.io/a:2"]);
+    to_registry(&store, &bundle, &names, &registry, &Unheard).await.unwrap();
+    let log = registry.log.into_inner().unwrap();
+    let [first, second] =
+        [0, 1].map(|place: usize| format!("manifest h.io/a:1@{}", bundle.images[place].manifest.digest));
+    assert_eq!(
+        log[3..],
+        [first, second, "manifest h.io/a:1".into(), "manifest h.io/a:2".into()]
+    );
 }

@@ -4,7 +4,12 @@ use super::*;
 
 fn archive_of(tree: &Path, epoch: Option<i64>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    to_tar(tree, epoch, &mut bytes).unwrap();
+    let tree = Tree {
+        path: tree,
+        platform: "linux/amd64".parse().unwrap(),
+        is_apart: false,
+    };
+    to_tar(&[tree], epoch, &mut bytes).unwrap();
     bytes
 }
 
@@ -102,4 +107,39 @@ fn file_capabilities_are_kept() {
     let extension = extensions.next().unwrap().unwrap();
     assert_eq!(extension.key().unwrap(), "SCHILY.xattr.security.capability");
     assert_eq!(extension.value_bytes(), value);
+}
+
+#[test]
+fn platforms_have_folders_or_are_merged() {
+    let roots = ["b", "a"].map(|name| {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("d")).unwrap();
+        fs::write(root.path().join("d").join(name), name).unwrap();
+        root
+    });
+    let names = |is_apart| {
+        let trees = ["linux/arm/v7", "linux/amd64"].map(|platform| platform.parse().unwrap());
+        let trees: Vec<Tree<'_>> = trees
+            .into_iter()
+            .zip(&roots)
+            .map(|(platform, root)| Tree {
+                path: root.path(),
+                platform,
+                is_apart,
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        to_tar(&trees, None, &mut bytes).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let entries = archive.entries().unwrap();
+        let names: Vec<String> = entries
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        names.join(" ")
+    };
+    assert_eq!(
+        names(true),
+        "linux_amd64/ linux_amd64/d/ linux_amd64/d/a linux_arm_v7/ linux_arm_v7/d/ linux_arm_v7/d/b"
+    );
+    assert_eq!(names(false), "d/ d/b d/a");
 }
