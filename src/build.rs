@@ -63,6 +63,7 @@ async fn build(
         executor: Arc::new(Namespaces),
         session: Session {
             contexts: request.contexts.clone(),
+            secrets: request.secrets.clone(),
         },
         reporter: reporter.clone(),
         cancel: cancel.clone(),

@@ -56,6 +56,11 @@ impl Environment {
         self.variables.get(OsStr::new(name))?.to_str()
     }
 
+    /// A variable that is set, whatever is in it.
+    pub(crate) fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
     /// Where docker's configuration is, whether or not it exists.
     pub(crate) fn docker_config(&self) -> Option<PathBuf> {
         let directory = match self.path("DOCKER_CONFIG") {

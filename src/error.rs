@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use oci::PortError;
+use solver::StepError;
 
 /// What kind of failure it is; says the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,11 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
         let other = "--build-context NAME=oci-layout://DIR";
         return Some(format!(
             "check the name and the network; an image from elsewhere can be given with {other}"
+        ));
+    }
+    if let Some(StepError::NoSecret { id }) = error.downcast_ref() {
+        return Some(format!(
+            "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"
         ));
     }
     match error.downcast_ref::<io::Error>()?.kind() {

@@ -9,6 +9,7 @@ mod contexts;
 mod dockerfile;
 mod outputs;
 mod proxies;
+mod secrets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -19,6 +20,7 @@ use export::records::{CachePlace, CacheTo};
 use frontend::{NoCache, Options};
 use graph::NetworkMode;
 use oci::Platform;
+use solver::Secret;
 
 use crate::cli::values::{ExtraHost, Pair};
 use crate::cli::{self, BuildArgs, Network};
@@ -39,6 +41,8 @@ pub(crate) struct BuildRequest {
     pub(crate) dockerfile: DockerfileText,
     /// Folders by context name, absolute; `context` is the main one.
     pub(crate) contexts: HashMap<String, PathBuf>,
+    /// What only processes that ask for it get to see.
+    pub(crate) secrets: HashMap<String, Secret>,
     /// What the frontend is asked.
     pub(crate) options: Options,
     /// Where the result goes, names filled in; never empty.
@@ -95,6 +99,7 @@ impl BuildRequest {
             loader: None,
             dockerfile,
             contexts: folders,
+            secrets: secrets::resolve(&args.run.secret, environment)?,
             options,
             outputs,
             policy: policy(args.input.source_policy_file, environment),
@@ -178,14 +183,13 @@ fn refuse_unsupported(args: &BuildArgs) -> Result<(), CommandError> {
     }
     for right in &args.run.allow {
         match right.as_str() {
-            "network.host" => {}
-            "security.insecure" | "device" => {
+            "network.host" | "security.insecure" => {}
+            "device" => {
                 return Err(CommandError::usage(format!("--allow {right} is not supported yet")));
             }
             _ => {
-                return Err(
-                    CommandError::usage(format!("invalid entitlement {right:?}")).hint("there is: network.host")
-                );
+                return Err(CommandError::usage(format!("invalid entitlement {right:?}"))
+                    .hint("there are: network.host, security.insecure"));
             }
         }
     }
@@ -216,6 +220,7 @@ fn options(args: &BuildArgs, environment: &Environment) -> Result<Options, Comma
         network,
         allow_network_host: network == Some(NetworkMode::Host)
             || args.run.allow.iter().any(|right| right == "network.host"),
+        allow_security_insecure: args.run.allow.iter().any(|right| right == "security.insecure"),
         extra_hosts: args.run.add_host.iter().map(pair_of).collect(),
         shm_size: args.run.shm_size.filter(|size| *size > 0),
         ulimits: args.run.ulimit.clone(),

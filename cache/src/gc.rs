@@ -28,12 +28,14 @@ pub enum UsageKind {
     StepResult,
     /// A blob: a compressed layer, a configuration, a manifest.
     Blob,
+    /// A directory that steps keep from build to build.
+    CacheDirectory,
 }
 
 /// One thing that takes space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The snapshot's id or the blob's digest.
+    /// The snapshot's id, the blob's digest or the directory's name.
     pub id: String,
     /// What it is.
     pub kind: UsageKind,
@@ -151,7 +153,8 @@ impl Store {
             for item in &doomed {
                 match item.usage.kind {
                     UsageKind::Blob => delete_blob(transaction, &item.usage.id)?,
-                    _ => delete_snapshot(transaction, &item.usage.id)?,
+                    UsageKind::CacheDirectory => {}
+                    UsageKind::ImageLayer | UsageKind::StepResult => delete_snapshot(transaction, &item.usage.id)?,
                 }
             }
             Ok(())
@@ -160,7 +163,10 @@ impl Store {
         for item in doomed {
             match item.usage.kind {
                 UsageKind::Blob => self.remove(&self.path("blobs/sha256").join(hex(&item.usage.id)))?,
-                _ => self.remove(&self.path("snapshots").join(&item.usage.id))?,
+                UsageKind::CacheDirectory => self.remove(&self.path("caches").join(&item.usage.id))?,
+                UsageKind::ImageLayer | UsageKind::StepResult => {
+                    self.remove(&self.path("snapshots").join(&item.usage.id))?;
+                }
             }
             pruned.freed += item.usage.size;
             pruned.removed.push(item.usage.clone());
@@ -173,6 +179,7 @@ impl Store {
         let images = self.needed_blobs()?;
         let mut items = self.snapshot_items(&images)?;
         items.extend(self.blob_items(&images, &items)?);
+        items.extend(self.directory_items()?);
         inherit(&mut items);
         items.sort_by_key(|item| {
             (
@@ -328,6 +335,29 @@ impl Store {
             }
         };
         Ok(rows.into_iter().map(item).collect())
+    }
+
+    fn directory_items(&self) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        for id in names(&self.path("caches"))? {
+            let path = self.path("caches").join(&id);
+            let seconds = |name: &str| std::fs::metadata(path.join(name)).map_or(0, |metadata| metadata.mtime());
+            items.push(Item {
+                needs: Vec::new(),
+                depth: 0,
+                pinned: false,
+                usage: Usage {
+                    kind: UsageKind::CacheDirectory,
+                    size: measure(&path.join("root")),
+                    created: seconds("about"),
+                    last_used: seconds("lock"),
+                    in_use: false,
+                    description: std::fs::read_to_string(path.join("about")).unwrap_or_default(),
+                    id,
+                },
+            });
+        }
+        Ok(items)
     }
 
     /// The digests of the layers made of each snapshot.

@@ -11,6 +11,7 @@
 //! ├── leases/<lease>               locked while its process lives
 //! ├── locks/                       `gc`, and one for each key or layer being worked on
 //! ├── logs/<build>/<name>          full output of steps
+//! ├── caches/<key>-<n>/            directories that steps keep from build to build
 //! ├── stat/<name>                  files that others keep here
 //! └── empty/                       the bottom of every overlay
 //! ```
@@ -34,6 +35,7 @@
 
 mod blob;
 mod diff;
+mod directory;
 mod error;
 mod extract;
 mod gc;
@@ -53,6 +55,7 @@ mod tar_writer;
 mod unpack;
 
 pub use blob::{BlobFile, BlobWriter};
+pub use directory::{CacheDirectory, Company, Found};
 pub use error::Error;
 pub use gc::{Prune, Pruned, Usage, UsageKind};
 pub use image::StoredImage;

@@ -60,6 +60,7 @@ impl Store {
             "locks",
             "logs",
             "stat",
+            "caches",
             "empty",
         ] {
             make_directory(&home.join(name))?;

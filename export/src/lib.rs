@@ -44,6 +44,7 @@ mod walk;
 
 pub use annotation::{Annotation, AnnotationTarget, Annotations};
 pub use bundle::Bundle;
+pub use csv::split as split_fields;
 pub use dest::to_file;
 pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, load};

@@ -37,6 +37,8 @@ pub struct Options {
     pub network: Option<NetworkMode>,
     /// Whether RUN may ask for the host's network.
     pub allow_network_host: bool,
+    /// Whether RUN may ask for all that the builder may.
+    pub allow_security_insecure: bool,
     /// Lines for `/etc/hosts`: name and address.
     pub extra_hosts: Vec<(String, String)>,
     /// The size of `/dev/shm` in bytes.
@@ -63,6 +65,7 @@ impl Options {
             no_cache: NoCache::No,
             network: None,
             allow_network_host: false,
+            allow_security_insecure: false,
             extra_hosts: Vec::new(),
             shm_size: None,
             ulimits: Vec::new(),

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use crate::{Copy, Definition, ExecOp, FileAction, FileOp, Op, Owner, Unpack, UserName, VertexId};
+use crate::{
+    Access, Attributes, Copy, Definition, ExecOp, FileAction, FileOp, Lent, Mount, MountKind, Op, Owner, Security,
+    Unpack, UserName, VertexId,
+};
 
 /// The text.
 ///
@@ -54,7 +57,51 @@ fn exec_line(exec: &ExecOp, inputs: &[String]) -> String {
     if exec.network != crate::NetworkMode::Default {
         line += &format!(" network {:?}", exec.network).to_lowercase();
     }
+    if exec.security == Security::Insecure {
+        line += " insecure";
+    }
+    for mount in &exec.mounts {
+        line += &format!("; {}", mount_text(mount, inputs));
+    }
+    for variable in &exec.secret_env {
+        line += &format!("; ${} from secret {}", variable.name, lent_text(&variable.secret));
+    }
     line
+}
+
+fn mount_text(mount: &Mount, inputs: &[String]) -> String {
+    let access = |access: Access| match access {
+        Access::ReadOnly => " read-only",
+        Access::ReadWrite => "",
+    };
+    let (what, access) = match &mount.kind {
+        MountKind::Bind(bind) => ("bind".to_owned(), access(bind.access)),
+        MountKind::Cache(cache) => {
+            let sharing = format!("{:?}", cache.sharing).to_lowercase();
+            (format!("{sharing} cache {:?}", cache.id), access(cache.access))
+        }
+        MountKind::Tmpfs { size, access: write } => {
+            let size = size.map(|size| format!(" of {size}")).unwrap_or_default();
+            (format!("tmpfs{size}"), access(*write))
+        }
+        MountKind::Secret { secret, attributes } => (lent("secret", secret, attributes), ""),
+        MountKind::Ssh { agent, attributes } => (lent("ssh", agent, attributes), ""),
+    };
+    let from = mount
+        .source()
+        .map(|source| format!(" {}:{}", inputs[source.from.0], source.path))
+        .unwrap_or_default();
+    format!("{what}{from} at {}{access}", mount.target)
+}
+
+fn lent(kind: &str, what: &Lent, attributes: &Attributes) -> String {
+    let Attributes { user, group, mode } = attributes;
+    format!("{kind} {} owner {user}:{group} mode {mode:o}", lent_text(what))
+}
+
+fn lent_text(lent: &Lent) -> String {
+    let required = if lent.required { " required" } else { "" };
+    format!("{:?}{required}", lent.id)
 }
 
 fn file_line(file: &FileOp, inputs: &[String]) -> String {

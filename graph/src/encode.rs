@@ -12,7 +12,7 @@ use oci::{Digest, Hasher, ImageName};
 
 use crate::op::{
     Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op, Owner,
-    Process, Unpack, UserName,
+    Process, Security, Unpack, UserName,
 };
 
 /// A value with canonical bytes, as specified in [the module](self).
@@ -117,6 +117,14 @@ impl Encode for ExecOp {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.text("op", "exec");
         encoder.option("root", self.root, |encoder, root| encoder.number("root", root.0 as u64));
+        self.encode_run(encoder);
+        encoder.list("mounts", &self.mounts, |encoder, mount| mount.encode(encoder));
+    }
+}
+
+impl ExecOp {
+    /// The fields that say what is run and how, without those about the trees it reads: for keys made of content.
+    pub fn encode_run(&self, encoder: &mut Encoder) {
         self.process.encode(encoder);
         let network = match self.network {
             NetworkMode::Default => "default",
@@ -124,6 +132,14 @@ impl Encode for ExecOp {
             NetworkMode::Host => "host",
         };
         encoder.text("network", network);
+        let security = match self.security {
+            Security::Sandbox => "sandbox",
+            Security::Insecure => "insecure",
+        };
+        encoder.text("security", security);
+        encoder.list("secret-env", &self.secret_env, |encoder, variable| {
+            variable.encode(encoder);
+        });
         // The addresses are not what the step depends on: BuildKit leaves them out of the key too.
         encoder.list("extra-hosts", &self.extra_hosts, |encoder, (name, _)| {
             encoder.text("name", name);

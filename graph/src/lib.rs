@@ -17,6 +17,7 @@
 //! | stage | the part of a Dockerfile from one FROM to the next |
 //! | context | a directory the user lends to the build, under a name |
 //! | source | where files enter the graph: an image, a context |
+//! | mount | something a process sees besides its tree, for its time only: bind, cache, tmpfs, secret, ssh |
 //! | snapshot | a finished file tree: a stack of layer directories (`cache::Snapshot`) |
 //! | layer | the changes one vertex made, as a tar |
 //! | record | a cache key and the snapshot it leads to |
@@ -25,6 +26,7 @@ mod definition;
 pub mod dump;
 pub mod encode;
 mod mode;
+mod mount;
 mod op;
 pub mod pattern;
 mod vertex;
@@ -32,8 +34,11 @@ mod vertex;
 pub use definition::{Builder, Definition};
 pub use encode::{Encode, Encoder};
 pub use mode::{FileMode, ModeChange, ModeError};
+pub use mount::{
+    Access, Attributes, BindMount, CacheMount, Lent, Mount, MountKind, MountSource, SecretVariable, Sharing,
+};
 pub use op::{
     Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op,
-    Owner, Process, Ulimit, Unpack, UserName,
+    Owner, Process, Security, Ulimit, Unpack, UserName,
 };
 pub use vertex::{Metadata, SourceLines, Vertex, VertexId};

@@ -3,6 +3,7 @@
 use oci::{Digest, ImageName, Platform};
 
 use crate::FileMode;
+use crate::mount::{Mount, SecretVariable};
 
 /// The place of an input in its vertex's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +49,12 @@ pub struct ExecOp {
     pub root: Option<InputIndex>,
     /// What to run.
     pub process: Process,
+    /// What it sees besides the tree, in the order written; the later of two at one place hides the earlier.
+    pub mounts: Vec<Mount>,
+    /// Variables whose values the session lends.
+    pub secret_env: Vec<SecretVariable>,
+    /// What it may do to the kernel.
+    pub security: Security,
     /// What of the network it sees.
     pub network: NetworkMode,
     /// Lines for `/etc/hosts`: name and address.
@@ -87,6 +94,16 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+}
+
+/// What a process may do to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// What an ordinary step may.
+    #[default]
+    Sandbox,
+    /// All that the builder may.
+    Insecure,
 }
 
 /// A resource limit of `setrlimit(2)`.
@@ -209,7 +226,13 @@ impl Op {
         };
         match self {
             Op::Image(_) | Op::Local(_) => {}
-            Op::Exec(exec) => exec.root.into_iter().for_each(&mut add),
+            Op::Exec(exec) => {
+                let mounted = exec.mounts.iter().filter_map(Mount::source);
+                exec.root
+                    .into_iter()
+                    .chain(mounted.map(|source| source.from))
+                    .for_each(&mut add);
+            }
             Op::File(file) => {
                 file.base.into_iter().for_each(&mut add);
                 for action in &file.actions {

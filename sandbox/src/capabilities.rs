@@ -4,7 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 
 /// The capabilities of an ordinary step.
@@ -61,6 +62,30 @@ pub(crate) fn limit_sets(uid: u32) -> io::Result<()> {
             inheritable: CapabilitySet::empty(),
         },
     )?)
+}
+
+/// Lets the change of user take none of them.
+pub(crate) fn keep_across_users() -> io::Result<()> {
+    Ok(rustix::thread::set_keep_capabilities(true)?)
+}
+
+/// Puts every capability we may have into every set, so that a program that is not root has them too.
+pub(crate) fn pass_on_all() -> io::Result<()> {
+    let all = rustix::thread::capabilities(None)?.permitted;
+    let sets = CapabilitySets {
+        effective: all,
+        permitted: all,
+        inheritable: all,
+    };
+    set_capabilities(None, sets)?;
+    for capability in all.iter() {
+        match configure_capability_in_ambient_set(capability, true) {
+            // Kernels before 4.3 have no such set.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -44,5 +44,5 @@ pub use error::{Error, Prohibition};
 pub use executor::{Executor, Exit, Stream};
 pub use init::init_if_asked;
 pub use namespaces::Namespaces;
-pub use spec::{Limit, Mount, Network, Privileges, Spec, Stdio};
+pub use spec::{Limit, Mount, Network, Privileges, Secret, Spec, Stdio};
 pub use userns::{Isolation, enter};

@@ -1,5 +1,6 @@
 //! What to run, where, as whom: values only.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -85,8 +86,10 @@ pub struct Limit {
 pub enum Mount {
     /// A directory or a file from outside, with all that is mounted below it.
     Bind {
-        /// Where it is outside.
+        /// A tree outside, or a single file.
         source: PathBuf,
+        /// A path in that tree, whose links do not lead out of it; empty is the whole tree.
+        inside: String,
         /// Where it is to be inside; made for the time of the process if missing.
         target: String,
         /// Whether writing is refused.
@@ -98,6 +101,21 @@ pub enum Mount {
         target: String,
         /// Its size in bytes; none is half of the memory, as the kernel does it.
         size: Option<u64>,
+        /// Whether writing is refused.
+        read_only: bool,
+    },
+    /// A file that is in memory only, and read-only.
+    Secret {
+        /// Where it is to be inside; made for the time of the process if missing.
+        target: String,
+        /// What is in it.
+        content: Secret,
+        /// Its owner.
+        user: u32,
+        /// Its group.
+        group: u32,
+        /// Its permissions.
+        mode: u32,
     },
 }
 
@@ -106,8 +124,18 @@ impl Mount {
     #[must_use]
     pub fn target(&self) -> &str {
         match self {
-            Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => target,
+            Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } | Mount::Secret { target, .. } => target,
         }
+    }
+}
+
+/// Bytes that are shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
     }
 }
 
@@ -117,6 +145,9 @@ pub enum Privileges {
     /// As in docker: fourteen capabilities, a filter of system calls, parts of `/proc` and `/sys` hidden.
     #[default]
     Default,
+    /// All that we may ourselves: every capability we have, no filter, nothing hidden or made read-only, the machine's
+    /// devices where we can make them.
+    Insecure,
 }
 
 /// Where a process has its input from and its output goes to.

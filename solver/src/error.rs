@@ -87,6 +87,42 @@ pub enum StepError {
     /// The graph names a context that the session lacks.
     #[error("no context named `{0}` was given")]
     NoContext(String),
+    /// A mount wants a path of an empty tree.
+    #[error("failed to mount {path:?}: no such file or directory in an empty tree")]
+    NothingToMount {
+        /// The path.
+        path: String,
+    },
+    /// A secret that a step cannot do without is not lent.
+    #[error("secret {id}: not found")]
+    NoSecret {
+        /// Its name.
+        id: String,
+    },
+    /// The file of a secret could not be read.
+    #[error("cannot read secret {id} from `{path}`")]
+    SecretFile {
+        /// Its name.
+        id: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A secret is larger than secrets are.
+    #[error("invalid secret size for {id}: more than 500KB")]
+    SecretTooLarge {
+        /// Its name.
+        id: String,
+    },
+    /// A secret cannot be the value of a variable.
+    #[error("secret {id} cannot be put into the variable {variable}: it is not valid UTF-8")]
+    SecretNotText {
+        /// Its name.
+        id: String,
+        /// The variable.
+        variable: String,
+    },
     /// The log of a step could not be written.
     #[error("cannot write the log `{path}`")]
     Log {

@@ -15,13 +15,26 @@ use graph::encode::Encode;
 use graph::{Encoder, ExecOp, FileAction, FileOp};
 use oci::{ChainId, Digest};
 
-/// How the source of one copy enters the key of its vertex.
+/// How the source of one copy or mount enters the key of its vertex.
 #[derive(Clone, Debug)]
 pub(crate) enum CopySource {
     /// By the checksum of the selected files.
     Content(Digest),
     /// By the key of the tree; the op's own source path says what is read of it.
     Tree(CacheKey),
+}
+
+impl CopySource {
+    /// The fields of the source at `path`.
+    fn encode(&self, path: &str, encoder: &mut Encoder) {
+        match self {
+            CopySource::Content(checksum) => encoder.bytes("content", checksum.raw()),
+            CopySource::Tree(key) => {
+                encoder.bytes("tree", key.0.raw());
+                encoder.text("path", path);
+            }
+        }
+    }
 }
 
 /// The key of an image's tree: only its layers matter, not its name or configuration.
@@ -36,11 +49,31 @@ pub(crate) fn of_nothing() -> CacheKey {
     of_image(None)
 }
 
-/// The key of a process run on a tree.
-pub(crate) fn of_exec(op: &ExecOp, root: CacheKey) -> CacheKey {
+/// The key of a process run on a tree; `sources` has one entry for each mount that shows files of an input, in order.
+pub(crate) fn of_exec(op: &ExecOp, root: CacheKey, sources: &[CopySource]) -> CacheKey {
     let mut encoder = Encoder::new("exec");
-    op.encode(&mut encoder);
+    op.encode_run(&mut encoder);
     encoder.bytes("root", root.0.raw());
+    encoder.number("mounts", op.mounts.len() as u64);
+    let mut sources = sources.iter();
+    for mount in &op.mounts {
+        mount.encode_view(&mut encoder);
+        if let Some(source) = mount.source() {
+            let content = sources.next().expect("every mount of an input has a source");
+            content.encode(source.path, &mut encoder);
+        }
+    }
+    CacheKey(encoder.finish())
+}
+
+/// The key of a directory that stays from build to build; `begins_as` says which tree it begins as, and the path in it.
+pub(crate) fn of_directory(id: &str, begins_as: Option<(&str, &str)>) -> CacheKey {
+    let mut encoder = Encoder::new("directory");
+    encoder.text("id", id);
+    encoder.option("from", begins_as, |encoder, (tree, path)| {
+        encoder.text("from", tree);
+        encoder.text("path", path);
+    });
     CacheKey(encoder.finish())
 }
 
@@ -56,13 +89,8 @@ pub(crate) fn of_file(op: &FileOp, base: CacheKey, sources: &[CopySource]) -> Ca
             FileAction::MakeFile(make) => make.encode(&mut encoder),
             FileAction::Copy(copy) => {
                 copy.encode_target(&mut encoder);
-                match sources.next().expect("every copy has a source") {
-                    CopySource::Content(checksum) => encoder.bytes("content", checksum.raw()),
-                    CopySource::Tree(key) => {
-                        encoder.bytes("tree", key.0.raw());
-                        encoder.text("path", &copy.source);
-                    }
-                }
+                let source = sources.next().expect("every copy has a source");
+                source.encode(&copy.source, &mut encoder);
             }
         }
     }
@@ -85,6 +113,9 @@ mod tests {
                 user: String::new(),
                 hostname: None,
             },
+            mounts: vec![],
+            secret_env: vec![],
+            security: graph::Security::Sandbox,
             network: NetworkMode::Default,
             extra_hosts: vec![],
             shm_size: None,
@@ -92,7 +123,7 @@ mod tests {
             platform: "linux/amd64".parse().unwrap(),
         };
         change(&mut op);
-        of_exec(&op, of_nothing())
+        of_exec(&op, of_nothing(), &[])
     }
 
     #[test]

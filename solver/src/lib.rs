@@ -20,6 +20,7 @@ mod import;
 mod key;
 mod log;
 mod ops;
+mod readings;
 mod results;
 mod session;
 mod solve;
@@ -30,5 +31,5 @@ pub use event::{Event, Failure, Meter, Outcome, Reporter, Sink, Step, StepId, St
 pub use import::{Import, Imported};
 pub use ops::image::{fetch_layers, pull};
 pub use results::{ResultTree, StepResult};
-pub use session::Session;
+pub use session::{Secret, Session};
 pub use solve::{Solved, Solver};

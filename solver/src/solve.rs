@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
 use futures_util::future::{Either, join, join_all, select};
-use graph::{Definition, FileAction, FileOp, InputIndex, Op, Vertex, VertexId};
+use graph::{Definition, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::key::{self, CopySource};
+use crate::readings::{Reading, reads_own_base};
 use crate::trees::{self, Source, Sources};
 use crate::{Error, Failure, Import, Imported, Reporter, Session, Step, StepError, StepResult, ops};
 
@@ -217,11 +218,7 @@ impl Build {
                 alias: None,
                 found: Found::Yes(None),
             },
-            Op::Exec(exec) => {
-                let root = self.key_below(id, exec.root).await?;
-                self.look_up(vertex, key::of_exec(exec, root)).await?
-            }
-            Op::File(file) => self.find_file(id, file).await?,
+            Op::Exec(_) | Op::File(_) => self.find_work(id).await?,
         };
         if !matches!(known.found, Found::No) && !matches!(vertex.op, Op::Local(_)) {
             self.solver.reporter.start(&vertex.metadata.name).cached();
@@ -254,31 +251,37 @@ impl Build {
         })
     }
 
-    async fn find_file(self: &Arc<Self>, id: VertexId, file: &FileOp) -> Result<Known, Stopped> {
+    async fn find_work(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
         let vertex = self.definition.vertex(id);
-        let base = self.key_below(id, file.base).await?;
+        let base = self.key_below(id, vertex.op.base()).await?;
+        let readings = Reading::of(&vertex.op);
         let mut sources = Vec::new();
-        for copy in copies(file) {
-            let input = vertex.inputs[copy.from.0];
+        for reading in &readings {
+            let input = vertex.inputs[reading.from().0];
             sources.push(match self.definition.vertex(input).op {
-                Op::Local(_) => CopySource::Content(self.checksum(vertex, file, sources.len()).await?),
+                Op::Local(_) => CopySource::Content(self.checksum(vertex, reading).await?),
                 _ => CopySource::Tree(self.known(input).await?.key),
             });
         }
-        let quick_key = key::of_file(file, base, &sources);
+        let quick_key = key_of(vertex, base, &sources);
         let quick = self.look_up(vertex, quick_key).await?;
-        let by_content = sources.iter().all(|source| matches!(source, CopySource::Content(_)));
+        // The layers of an image say as much as its files do, where all of them are read.
+        let is_settled = |(source, reading): (&CopySource, &Reading)| {
+            let is_image = || matches!(self.definition.vertex(vertex.inputs[reading.from().0]).op, Op::Image(_));
+            matches!(source, CopySource::Content(_)) || (reading.is_whole() && is_image())
+        };
+        let by_content = sources.iter().zip(&readings).all(is_settled);
         if by_content || !matches!(quick.found, Found::No) {
             return Ok(quick);
         }
         self.asked[&id].waits.send_replace(true);
         self.build_ahead(vertex).await?;
-        for (place, source) in sources.iter_mut().enumerate() {
-            if matches!(source, CopySource::Tree(_)) {
-                *source = CopySource::Content(self.checksum(vertex, file, place).await?);
+        for (source, reading) in sources.iter_mut().zip(&readings) {
+            if !is_settled((source, reading)) {
+                *source = CopySource::Content(self.checksum(vertex, reading).await?);
             }
         }
-        let slow = self.look_up(vertex, key::of_file(file, base, &sources)).await?;
+        let slow = self.look_up(vertex, key_of(vertex, base, &sources)).await?;
         if let Found::Yes(_) = slow.found {
             self.solver
                 .store
@@ -350,18 +353,18 @@ impl Build {
         })
     }
 
-    /// The checksum of what the copy at `place` of the vertex selects.
-    async fn checksum(self: &Arc<Self>, vertex: &Vertex, file: &FileOp, place: usize) -> Result<oci::Digest, Stopped> {
-        let copy = copies(file).nth(place).expect("the place of a copy").clone();
+    /// The checksum of what the vertex reads there.
+    async fn checksum(self: &Arc<Self>, vertex: &Vertex, reading: &Reading) -> Result<oci::Digest, Stopped> {
+        let reading = reading.clone();
         let sources = self.sources(vertex).await?;
-        let checksum = self.blocking(move || sources.checksum(&copy)).await;
+        let checksum = self.blocking(move || sources.checksum(&reading)).await;
         checksum.map_err(|error| self.fail_at_once(vertex, error))
     }
 
-    /// The trees and contexts that the vertex's copies read.
+    /// The trees and contexts that the vertex reads.
     async fn sources(self: &Arc<Self>, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
         let base = vertex.op.base();
-        let is_source = |input: &InputIndex| Some(*input) != base || is_also_source(vertex, *input);
+        let is_source = |input: &InputIndex| Some(*input) != base || reads_own_base(vertex);
         let inputs: Vec<InputIndex> = vertex.op.inputs().into_iter().filter(is_source).collect();
         let mut sources = Sources::new(self.solver.store.clone());
         // All at once: they may be stages that are still to be built.
@@ -552,17 +555,10 @@ fn failure(vertex: &Vertex, log: Option<PathBuf>, error: &StepError) -> Failure 
     }
 }
 
-fn copies(file: &FileOp) -> impl Iterator<Item = &graph::Copy> {
-    file.actions.iter().filter_map(|action| match action {
-        FileAction::Copy(copy) => Some(copy),
-        FileAction::MakeDirectory(_) | FileAction::MakeFile(_) => None,
-    })
-}
-
-/// Whether a copy of the vertex reads the very tree it changes (`COPY --from=` of its own base).
-fn is_also_source(vertex: &Vertex, input: InputIndex) -> bool {
+fn key_of(vertex: &Vertex, base: CacheKey, sources: &[CopySource]) -> CacheKey {
     match &vertex.op {
-        Op::File(file) => copies(file).any(|copy| copy.from == input),
-        Op::Image(_) | Op::Local(_) | Op::Exec(_) => false,
+        Op::Exec(exec) => key::of_exec(exec, base, sources),
+        Op::File(file) => key::of_file(file, base, sources),
+        Op::Image(_) | Op::Local(_) => unreachable!("sources have keys of their own"),
     }
 }

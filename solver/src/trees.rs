@@ -1,13 +1,15 @@
-//! The trees that copies read: contexts in place, and snapshots mounted when first read.
+//! The trees that copies and mounts read: contexts in place, and snapshots mounted when first read.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use cache::{Snapshot, Store};
-use graph::{Copy, InputIndex, LocalSource};
+use graph::{InputIndex, LocalSource};
 use oci::Digest;
 
 use crate::files::{self, Context, Tree};
+use crate::readings::Reading;
 use crate::{Session, StepError};
 
 /// The sources of one vertex, by input.
@@ -61,9 +63,34 @@ impl Sources {
         self.trees.insert(input, source);
     }
 
+    fn source(&self, input: InputIndex) -> &Source {
+        self.trees.get(&input).expect("the input of every reading was added")
+    }
+
+    /// Whether an input is a context.
+    pub(crate) fn is_context(&self, input: InputIndex) -> bool {
+        matches!(self.source(input), Source::Context(_))
+    }
+
+    /// The snapshot of an input; none is the empty tree, or a context.
+    pub(crate) fn snapshot(&self, input: InputIndex) -> Option<&Snapshot> {
+        match self.source(input) {
+            Source::Context(_) => None,
+            Source::Snapshot(lazy) => lazy.snapshot.as_ref(),
+        }
+    }
+
+    /// Where the tree of an input that is no context is mounted.
+    pub(crate) fn path(&self, input: InputIndex) -> Result<PathBuf, StepError> {
+        match self.tree(input)? {
+            Tree::Directory(path) => Ok(path.to_owned()),
+            Tree::Context(_) => unreachable!("a context is asked for its files, not for a place"),
+        }
+    }
+
     /// The files of an input.
     pub(crate) fn tree(&self, input: InputIndex) -> Result<Tree<'_>, StepError> {
-        match self.trees.get(&input).expect("every copy's input was added") {
+        match self.source(input) {
             Source::Context(context) => Ok(Tree::Context(context)),
             Source::Snapshot(LazyMount { snapshot, mounted }) => {
                 if mounted.get().is_none() {
@@ -77,14 +104,22 @@ impl Sources {
         }
     }
 
-    /// The checksum of what a copy selects.
-    pub(crate) fn checksum(&self, copy: &Copy) -> Result<Digest, StepError> {
-        Ok(Digest::from_raw(files::checksum(self.tree(copy.from)?, copy)?))
+    /// The checksum of what is read.
+    pub(crate) fn checksum(&self, reading: &Reading) -> Result<Digest, StepError> {
+        let tree = self.tree(reading.from())?;
+        Ok(Digest::from_raw(match reading {
+            Reading::Copy(copy) => files::checksum(tree, copy)?,
+            Reading::Mount { path, .. } => files::checksum_of_path(tree, path)?,
+        }))
     }
 
-    /// The files a copy selects, by name and short digest, so that a miss can name the one that changed.
-    pub(crate) fn components(&self, copy: &Copy) -> Result<Vec<(String, String)>, StepError> {
-        Ok(files::components(self.tree(copy.from)?, copy)?)
+    /// The files that are read, by name and short digest, so that a miss can name the one that changed.
+    pub(crate) fn components(&self, reading: &Reading) -> Result<Vec<(String, String)>, StepError> {
+        let tree = self.tree(reading.from())?;
+        Ok(match reading {
+            Reading::Copy(copy) => files::components(tree, copy)?,
+            Reading::Mount { path, .. } => files::components_of_path(tree, path)?,
+        })
     }
 }
 

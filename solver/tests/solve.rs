@@ -137,6 +137,7 @@ impl World {
             executor: self.executor.clone(),
             session: Session {
                 contexts: HashMap::from([("context".to_owned(), self.folder.path().join("context"))]),
+                ..Session::default()
             },
             reporter: Reporter::new(Arc::new(move |event| {
                 let text = match event {
@@ -186,6 +187,9 @@ fn run(builder: &mut Builder, root: Option<VertexId>, command: &str) -> VertexId
     let op = ExecOp {
         root: root.map(|_| InputIndex(0)),
         process,
+        mounts: vec![],
+        secret_env: vec![],
+        security: graph::Security::Sandbox,
         network: NetworkMode::Default,
         extra_hosts: vec![],
         shm_size: None,

@@ -99,7 +99,11 @@ pub(crate) struct RunStepArgs {
     )]
     pub(crate) network: Network,
 
-    /// Allow the Dockerfile something: network.host
+    /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE][,env=VARIABLE]
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+
+    /// Allow the Dockerfile something: network.host, security.insecure
     #[arg(long, value_name = "RIGHT")]
     pub(crate) allow: Vec<String>,
 

@@ -12,7 +12,7 @@ enum Takes {
 }
 
 /// The name, its short form, what it takes, and what to say besides that it is not supported.
-const FLAGS: [(&str, Option<char>, Takes, &str); 22] = [
+const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
     ("attest", None, Takes::Value, YET),
     ("builder", None, Takes::Value, "rbuild has no builder instances"),
     ("call", None, Takes::Value, YET),
@@ -30,7 +30,6 @@ const FLAGS: [(&str, Option<char>, Takes, &str); 22] = [
     ("policy", None, Takes::Value, YET),
     ("print", None, Takes::Value, YET),
     ("resource", None, Takes::Value, YET),
-    ("secret", None, Takes::Value, YET),
     ("security-opt", None, Takes::Value, YET),
     ("squash", None, Takes::Nothing, YET),
     ("ssh", None, Takes::Value, YET),
@@ -64,7 +63,7 @@ impl FromArgMatches for NotYet {
         let mut typed = Vec::new();
         for (name, ..) in FLAGS {
             if matches.value_source(name) == Some(ValueSource::CommandLine) {
-                typed.push(name);
+                typed.push(*name);
             }
         }
         Ok(NotYet { typed })
@@ -79,13 +78,13 @@ impl FromArgMatches for NotYet {
 impl Args for NotYet {
     fn augment_args(mut command: Command) -> Command {
         for (name, short, takes, _) in FLAGS {
-            let flag = Arg::new(name).long(name).hide(true);
+            let flag = Arg::new(*name).long(*name).hide(true);
             let mut flag = match takes {
                 Takes::Value => flag.action(ArgAction::Append).allow_hyphen_values(true),
                 Takes::Nothing => flag.action(ArgAction::SetTrue),
             };
             if let Some(short) = short {
-                flag = flag.short(short);
+                flag = flag.short(*short);
             }
             command = command.arg(flag);
         }

@@ -58,5 +58,6 @@ fn kind(kind: UsageKind) -> &'static str {
         UsageKind::ImageLayer => "image layer",
         UsageKind::StepResult => "step",
         UsageKind::Blob => "blob",
+        UsageKind::CacheDirectory => "cache mount",
     }
 }

@@ -92,12 +92,8 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ),
         ("-t A .", "invalid tag \"A\": invalid reference format"),
         ("--push .", "tag is needed when pushing to registry"),
-        ("--secret id=x .", "--secret is not supported yet"),
         ("--provenance=true .", "--provenance=true is not supported yet"),
-        (
-            "--allow security.insecure .",
-            "--allow security.insecure is not supported yet",
-        ),
+        ("--allow device .", "--allow device is not supported yet"),
         ("--allow all .", "invalid entitlement \"all\""),
         (
             "--platform linux/amd64,linux/arm64 -o type=docker,dest=x .",

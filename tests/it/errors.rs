@@ -22,12 +22,16 @@ const BROKEN: &[(&str, &[&str])] = &[
     ),
     ("FROM busybox\nCOPY --colour=red a b\n", &["Dockerfile:2", "colour"]),
     (
-        "FROM busybox\nRUN --mount=type=cache,target=/c true\n",
-        &["Dockerfile:2", "--mount", "not supported"],
+        "FROM busybox\nRUN --mount=type=bind,target=/c,source=nope true\n",
+        &["Dockerfile:2", "nope", "not found"],
+    ),
+    (
+        "FROM busybox\nRUN --mount=type=secret,id=s,required true\n",
+        &["Dockerfile:2", "secret s: not found", "--secret id=s"],
     ),
     (
         "FROM busybox\nRUN --security=insecure true\n",
-        &["Dockerfile:2", "--security"],
+        &["Dockerfile:2", "security.insecure is not allowed", "--allow"],
     ),
     (
         "FROM busybox\nCOPY --link Dockerfile /\n",
@@ -71,7 +75,7 @@ const MISUSED: &[(&[&str], i32, &str)] = &[
     (&["--output=type=carrier-pigeon"], 2, "carrier-pigeon"),
     (&["--push"], 2, "tag"),
     (&["-t", "Not A Name"], 2, "Not A Name"),
-    (&["--secret=id=x,src=/dev/null"], 2, "--secret is not supported"),
+    (&["--secret=id=x,src=/nope"], 2, "failed to stat /nope"),
     (&["--ssh=default"], 2, "--ssh is not supported"),
     (&["--cache-from=type=gha"], 2, "--cache-from is not supported"),
     (&["--provenance=true"], 2, "provenance"),

@@ -1,6 +1,7 @@
 //! What instructions mean: their arguments in types, checked as far as that goes without knowing any variable.
 
 mod copy;
+mod csv;
 mod healthcheck;
 pub(crate) mod mount;
 mod run;

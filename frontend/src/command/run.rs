@@ -1,6 +1,7 @@
 //! RUN and its flags.
 
-use super::{CommandLine, mount};
+use super::CommandLine;
+use super::mount::Written;
 use crate::Diagnostic;
 use crate::parse::{Flags, Heredoc, Instruction, Kind};
 use crate::quote::quote;
@@ -12,8 +13,8 @@ pub(crate) struct Run {
     pub(crate) line: CommandLine,
     /// Documents in the Dockerfile.
     pub(crate) documents: Vec<Heredoc>,
-    /// Values of `--mount`, keys checked, variables not replaced.
-    pub(crate) mounts: Vec<String>,
+    /// Values of `--mount`.
+    pub(crate) mounts: Vec<Written>,
     /// `--network`.
     pub(crate) network: Network,
     /// `--security`.
@@ -53,10 +54,7 @@ pub(super) fn read(instruction: &Instruction) -> Result<Run, Diagnostic> {
             ("device", Kind::Values),
         ],
     )?;
-    let mounts: Vec<String> = flags.values("mount").map(str::to_owned).collect();
-    for text in &mounts {
-        mount::check_origin(text)?;
-    }
+    let mounts = flags.values("mount").map(Written::new).collect::<Result<_, _>>()?;
     let network = match flags.value("network") {
         None | Some("default") => Network::Default,
         Some("none") => Network::None,

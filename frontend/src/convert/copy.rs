@@ -32,7 +32,7 @@ impl Scope<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
         let mut transfer = self.transfer("COPY", &copy.sources, &copy.chosen, placed)?;
         transfer.parents = copy.parents;
-        let from = match self.stage.sources.get(&index) {
+        let from = match self.stage.sources.get(&(index, 0)) {
             None => None,
             Some(place) => Some(self.tree_of(*place, copy.from.as_deref().unwrap_or_default())?),
         };

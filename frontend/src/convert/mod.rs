@@ -8,6 +8,7 @@ mod expose;
 mod heredoc;
 mod history;
 mod meta;
+mod mounts;
 mod origin;
 mod progress;
 mod run;
@@ -175,7 +176,7 @@ impl Scope<'_, '_> {
             Command::Entrypoint(line) => self.entrypoint(line),
             Command::Healthcheck(check) => self.healthcheck(check),
             Command::Onbuild(trigger) => self.onbuild(trigger),
-            Command::Run(run) => self.run(run, placed),
+            Command::Run(run) => self.run(run, index, placed),
             Command::Copy(copy) => self.copy(copy, index, placed),
             Command::Add(add) => self.add(add, placed),
         }

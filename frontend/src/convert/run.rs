@@ -1,55 +1,55 @@
 //! RUN: a process on the stage's tree.
 
-use graph::{ExecOp, InputIndex, Metadata, NetworkMode, Op, Process};
+use graph::{ExecOp, FileAction, FileOp, InputIndex, MakeFile, Metadata, NetworkMode, Op, Process, VertexId};
 
 use super::heredoc::{self, Script};
 use super::history::Layer;
+use super::mounts::{self, Mounts};
 use super::{Scope, Tree};
-use crate::Diagnostic;
-use crate::command::{Network, Placed, Run, Security, mount};
+use crate::command::{Network, Placed, Run, Security};
 use crate::environment::split;
 use crate::words::{Expander, Quotes, Unset};
+use crate::{Diagnostic, path};
 
+/// Where a document is that names its own interpreter.
+const PIPES: &str = "/dev/pipes";
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 impl Scope<'_, '_> {
-    pub(super) fn run(&mut self, run: &Run, placed: &Placed) -> Result<(), Diagnostic> {
-        self.refuse_unsupported_run(run, placed)?;
-        let args = match Script::of(run, &self.state.config.os)? {
-            Script::Line(line) => self.args(&line),
-            Script::File { .. } => {
-                return Err(Diagnostic::unsupported(
-                    "RUN with a heredoc that begins with #!",
-                    &placed.lines,
-                ));
-            }
+    pub(super) fn run(&mut self, run: &Run, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
+        if !run.devices.is_empty() {
+            return Err(Diagnostic::unsupported("RUN --device", &placed.lines));
+        }
+        let script = Script::of(run, &self.state.config.os)?;
+        let args = match &script {
+            Script::Line(line) => self.args(line),
+            Script::File { name, .. } => self.shell_args(&format!("{PIPES}/{name}")),
         };
         if args.is_empty() {
             return Err(Diagnostic::new("arguments are required"));
         }
-        let network = self.network(run.network)?;
-        let components = self.run_components(&args);
-        let expander = Expander {
-            quotes: Quotes::Kept,
-            unset: Unset::Kept,
-            ..self.converter.globals.expander
-        };
-        let mut code = placed.code.clone();
-        if let Some(summary) = heredoc::summary(run) {
-            code = format!("{code} {summary}");
+        let mut inputs: Vec<_> = self.root().into_iter().collect();
+        let root = inputs.first().map(|_| InputIndex(0));
+        let mut mounts = self.mounts(run, index, &mut inputs)?;
+        if let Script::File { name, content } = script {
+            let document = self.script(&name, content);
+            mounts.list.push(mounts::read_only(document, PIPES, &mut inputs));
         }
-        let environment = self.state.environment.clone();
+        let security = self.security(run.security)?;
+        let network = self.network(run.network)?;
         let metadata = Metadata {
-            name: self.step_name(&code, &expander, &environment),
+            name: self.run_name(run, placed, &mounts),
             lines: Some(placed.lines.clone()),
             ignore_cache: self.ignores_cache(),
-            components,
+            components: self.run_components(run, &args),
         };
-        let inputs: Vec<_> = self.root().into_iter().collect();
         let options = self.converter.options;
         let exec = ExecOp {
-            root: inputs.first().map(|_| InputIndex(0)),
-            process: self.process(args.clone()),
+            root,
+            process: self.process(args.clone(), mounts.agent),
+            mounts: mounts.list,
+            secret_env: mounts.secret_env,
+            security,
             network,
             extra_hosts: options.extra_hosts.clone(),
             shm_size: options.shm_size,
@@ -61,21 +61,51 @@ impl Scope<'_, '_> {
         Ok(())
     }
 
-    fn refuse_unsupported_run(&self, run: &Run, placed: &Placed) -> Result<(), Diagnostic> {
-        for text in &run.mounts {
-            mount::check(text, |word| self.expand(word))?;
-        }
-        if run.security == Security::Insecure {
-            return Err(Diagnostic::new("security.insecure is not allowed").at(&placed.lines));
-        }
-        let unsupported = if !run.mounts.is_empty() {
-            "RUN --mount"
-        } else if !run.devices.is_empty() {
-            "RUN --device"
-        } else {
-            return Ok(());
+    /// A tree with nothing but that program.
+    fn script(&mut self, name: &str, content: String) -> VertexId {
+        let make = MakeFile {
+            path: path::from_root(name),
+            content: content.into_bytes(),
+            mode: 0o755,
+            owner: None,
+            timestamp: self.converter.globals.epoch,
         };
-        Err(Diagnostic::unsupported(unsupported, &placed.lines))
+        let file = FileOp {
+            base: None,
+            actions: vec![FileAction::MakeFile(make)],
+        };
+        let metadata = Metadata {
+            name: "[internal] preparing inline document".to_owned(),
+            ..Metadata::default()
+        };
+        self.converter.add_files(file, Vec::new(), metadata)
+    }
+
+    /// The step's name, in which a secret is no more than stars.
+    fn run_name(&mut self, run: &Run, placed: &Placed, mounts: &Mounts) -> String {
+        let mut code = placed.code.clone();
+        if let Some(summary) = heredoc::summary(run) {
+            code = format!("{code} {summary}");
+        }
+        let mut environment = self.state.environment.clone();
+        for variable in &mounts.secret_env {
+            environment.set(&variable.name, "****");
+        }
+        let expander = Expander {
+            quotes: Quotes::Kept,
+            unset: Unset::Kept,
+            ..self.converter.globals.expander
+        };
+        self.step_name(&code, &expander, &environment)
+    }
+
+    fn security(&self, asked: Security) -> Result<graph::Security, Diagnostic> {
+        match asked {
+            Security::Sandbox => Ok(graph::Security::Sandbox),
+            Security::Insecure if self.converter.options.allow_security_insecure => Ok(graph::Security::Insecure),
+            Security::Insecure => Err(Diagnostic::new("security.insecure is not allowed")
+                .hint("allow the build to do all that you may with --allow security.insecure")),
+        }
     }
 
     fn network(&self, asked: Network) -> Result<NetworkMode, Diagnostic> {
@@ -90,12 +120,15 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn process(&self, args: Vec<String>) -> Process {
+    fn process(&self, args: Vec<String>, agent: Option<String>) -> Process {
         let config = &self.state.config.config;
         let build_args = &self.converter.options.build_args;
         let mut env = self.state.environment.clone();
         if env.get("PATH").is_none() && self.state.platform.os != "windows" {
             env.set("PATH", super::DEFAULT_PATH);
+        }
+        if let Some(socket) = agent {
+            env.set(mounts::AGENT, socket);
         }
         Process {
             args,
@@ -163,9 +196,15 @@ impl Scope<'_, '_> {
     }
 
     /// What the step's key is made of, in the user's words.
-    fn run_components(&self, args: &[String]) -> Vec<(String, String)> {
+    fn run_components(&self, run: &Run, args: &[String]) -> Vec<(String, String)> {
         let config = &self.state.config.config;
-        let mut components = vec![("instruction".to_owned(), format!("RUN {}", args.join(" ")))];
+        let flags: Vec<String> = run
+            .mounts
+            .iter()
+            .map(|mount| format!("--mount={} ", mount.text))
+            .collect();
+        let instruction = format!("RUN {}{}", flags.concat(), args.join(" "));
+        let mut components = vec![("instruction".to_owned(), instruction)];
         let declared = self.declared();
         let of_image = config.env.iter().map(|line| split(line));
         for (name, value) in of_image.filter(|(name, _)| declared.iter().all(|(known, _)| known != name)) {

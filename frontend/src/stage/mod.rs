@@ -12,7 +12,7 @@ use oci::{ImageName, Platform, Reference};
 
 pub(crate) use globals::Globals;
 
-use crate::command::{Command, Placed};
+use crate::command::{Command, Placed, mount};
 use crate::plan::{Section, Wanted};
 use crate::quote::quote;
 use crate::words::Expander;
@@ -45,8 +45,8 @@ pub(crate) struct Stage {
     pub(crate) platform: Option<Platform>,
     /// What is done in it.
     pub(crate) commands: Vec<Placed>,
-    /// For each command that copies from another stage: its place.
-    pub(crate) sources: HashMap<usize, Place>,
+    /// The other stages that commands read, by the place of the command and that of the reading in it.
+    pub(crate) sources: HashMap<(usize, usize), Place>,
     /// Where the FROM stands (or the COPY).
     pub(crate) lines: SourceLines,
     /// Whether it is no stage of the Dockerfile, only something to copy from.
@@ -204,11 +204,11 @@ impl Stage {
 
     /// The other stages it reads, and the lines where it says so.
     fn dependencies(&self) -> impl Iterator<Item = (Place, &SourceLines)> {
-        let mut sources: Vec<(usize, Place)> = self.sources.iter().map(|(index, place)| (*index, *place)).collect();
+        let mut sources: Vec<_> = self.sources.iter().map(|(reading, place)| (*reading, *place)).collect();
         sources.sort_unstable();
         sources
             .into_iter()
-            .map(|(index, place)| (place, &self.commands[index].lines))
+            .map(|((command, _), place)| (place, &self.commands[command].lines))
     }
 }
 
@@ -257,7 +257,41 @@ fn target(list: &[Stage], names: &HashMap<String, Place>, options: &Options) -> 
     })
 }
 
-/// Finds what each COPY --from means; images and contexts join the list.
+/// What a command reads that is not in its own stage, as written.
+struct Origin {
+    /// Which of the command's readings it is: for RUN, the place of the mount.
+    reading: usize,
+    name: String,
+    /// Whether a number is the place of a stage.
+    may_be_number: bool,
+}
+
+/// All that a command reads of other stages.
+fn origins(command: &Command) -> Vec<Origin> {
+    match command {
+        Command::Copy(copy) => {
+            let origin = |name: &String| Origin {
+                reading: 0,
+                name: name.clone(),
+                may_be_number: true,
+            };
+            copy.from.iter().map(origin).collect()
+        }
+        Command::Run(run) => {
+            let origin = |(reading, mount): (usize, &mount::Written)| {
+                Some(Origin {
+                    reading,
+                    name: mount.from.clone()?,
+                    may_be_number: false,
+                })
+            };
+            run.mounts.iter().enumerate().filter_map(origin).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Finds what each COPY --from and each mount's `from` means; images and contexts join the list.
 fn connect(
     list: &mut Vec<Stage>,
     names: &HashMap<String, Place>,
@@ -268,31 +302,31 @@ fn connect(
     let mut foreign: HashMap<String, Place> = HashMap::new();
     for place in 0..stages {
         for index in 0..list[place].commands.len() {
-            let Placed {
-                command: Command::Copy(copy),
-                lines,
-                ..
-            } = &list[place].commands[index]
-            else {
-                continue;
-            };
-            let (Some(from), lines) = (copy.from.clone(), lines.clone()) else {
-                continue;
-            };
-            refuse_variables(&globals.expander, &from).map_err(|error| error.at(&lines))?;
-            let known = match from.parse::<i64>() {
-                Ok(number) => Some(stage_of_number(number, stages).map_err(|error| error.at(&lines))?),
-                Err(_) => names.get(&from.to_lowercase()).or_else(|| foreign.get(&from)).copied(),
-            };
-            let source = match known {
-                Some(place) => place,
-                None => {
-                    list.push(Stage::foreign(&from, &lines, options)?);
-                    foreign.insert(from, list.len() - 1);
-                    list.len() - 1
+            let placed = &list[place].commands[index];
+            let lines = placed.lines.clone();
+            for origin in origins(&placed.command) {
+                if origin.may_be_number {
+                    refuse_variables(&globals.expander, &origin.name).map_err(|error| error.at(&lines))?;
                 }
-            };
-            list[place].sources.insert(index, source);
+                let known = match origin.name.parse::<i64>() {
+                    Ok(number) if origin.may_be_number => {
+                        Some(stage_of_number(number, stages).map_err(|error| error.at(&lines))?)
+                    }
+                    _ => names
+                        .get(&origin.name.to_lowercase())
+                        .or_else(|| foreign.get(&origin.name))
+                        .copied(),
+                };
+                let source = match known {
+                    Some(place) => place,
+                    None => {
+                        list.push(Stage::foreign(&origin.name, &lines, options)?);
+                        foreign.insert(origin.name, list.len() - 1);
+                        list.len() - 1
+                    }
+                };
+                list[place].sources.insert((index, origin.reading), source);
+            }
         }
     }
     Ok(())

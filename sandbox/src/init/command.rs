@@ -38,7 +38,7 @@ pub(super) fn become_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) 
     connect(spec.stdio, terminal, control, &plan.identity)?;
     // Late, because we have to live under them ourselves.
     set_limits(spec)?;
-    privileges::drop_to(&plan.identity)?;
+    privileges::drop_to(&plan.identity, spec.privileges)?;
     stay_bound(watched)?;
     execute(spec)
 }

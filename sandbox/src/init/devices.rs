@@ -21,6 +21,17 @@ const NODES: [(&str, u32, u32); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+/// For a step without limits: the kernel's log, file systems and devices in programs, virtual machines, tunnels, loops.
+const MACHINE: [(&str, u32, u32); 6] = [
+    ("kmsg", 1, 11),
+    ("cuse", 10, 203),
+    ("fuse", 10, 229),
+    ("kvm", 10, 232),
+    ("net/tun", 10, 200),
+    ("loop-control", 10, 237),
+];
+/// How many loop devices such a step gets.
+const LOOPS: u32 = 16;
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -66,6 +77,21 @@ pub(super) fn mount(root: &Root, shm_size: u64, with_terminal: bool) -> Result<O
     let console = filesystem::copy_at(pts.as_fd(), &name).during("find the terminal in", "/dev/pts")?;
     root.put(console, "/dev/console", Kind::File)?;
     Ok(Some(terminal))
+}
+
+/// The machine's own devices that a step without limits may use, as far as there are any.
+///
+/// In a user namespace nobody may use them, and the kernel does not let them be made.
+pub(super) fn lend(root: &Root) {
+    let Ok(Some(dev)) = root.find("/dev") else { return };
+    let _ = rooted::make_directory(&dev, std::ffi::OsStr::new("net"));
+    let loops = (0..LOOPS).map(|number| (format!("loop{number}"), FileType::BlockDevice, 7, number));
+    let machine = MACHINE.map(|(name, major, minor)| (name.to_owned(), FileType::CharacterDevice, major, minor));
+    for (name, kind, major, minor) in machine.into_iter().chain(loops) {
+        let mode = Mode::from_raw_mode(0o600);
+        // What is missing the step will miss, if it needs it at all.
+        let _ = rustix::fs::mknodat(&dev, &name, kind, mode, makedev(major, minor));
+    }
 }
 
 fn make_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> io::Result<()> {

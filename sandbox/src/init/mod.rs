@@ -4,6 +4,7 @@
 //! step when the caller hangs up, by wish or by death; and when the supervisor itself is killed, the kernel kills pid 1,
 //! and with it everything in the namespace.
 
+mod asked;
 mod command;
 mod devices;
 mod filesystem;

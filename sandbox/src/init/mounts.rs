@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::process::{fchdir, pivot_root};
 
-use super::devices;
 use super::filesystem::{self, Depth, INERT, READ_ONLY};
+use super::{asked, devices};
 use crate::rooted::{self, Found, Kind};
 use crate::wire::{During, Failure, Plan};
-use crate::{Mount, Stdio};
+use crate::{Privileges, Stdio};
 
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -42,20 +42,30 @@ impl Root {
         let root = Root::open(&plan.spec.root).during("open the root", &plan.spec.root)?;
         // Read while the host's own /proc can be.
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        // Of what is about the machine and not about the step.
+        let kernel = match plan.spec.privileges {
+            Privileges::Default => INERT | READ_ONLY,
+            Privileges::Insecure => INERT,
+        };
         let names = root.name_files(plan)?;
         root.mount_proc()?;
         let with_terminal = plan.spec.stdio == Stdio::Terminal;
         let terminal = devices::mount(&root, plan.spec.shm_size, with_terminal)?;
-        root.mount_sys()?;
+        if plan.spec.privileges == Privileges::Insecure {
+            devices::lend(&root);
+        }
+        root.mount_sys(kernel)?;
         // Without it a step only cannot ask for its limits.
-        let _ = root.mount_control_groups(&membership);
+        let _ = root.mount_control_groups(&membership, kernel);
         for (target, mount) in names {
             root.put(mount, target, Kind::File)?;
         }
         for mount in &plan.spec.mounts {
-            root.put_asked_for(mount)?;
+            asked::put(&root, mount)?;
         }
-        root.hide()?;
+        if plan.spec.privileges == Privileges::Default {
+            root.hide()?;
+        }
         Ok((root, terminal))
     }
 
@@ -118,12 +128,12 @@ impl Root {
         self.put(proc, "/proc", Kind::Directory)
     }
 
-    fn mount_sys(&self) -> Result<(), Failure> {
-        let sys = filesystem::new("sysfs", &[], INERT | READ_ONLY)
+    fn mount_sys(&self, attributes: MountAttrFlags) -> Result<(), Failure> {
+        let sys = filesystem::new("sysfs", &[], attributes)
             // A user namespace gets a new one only together with a network namespace.
             .or_else(|_| {
                 let copy = filesystem::copy(Path::new("/sys"), Depth::All)?;
-                filesystem::restrict(&copy, INERT | READ_ONLY, Depth::All)?;
+                filesystem::restrict(&copy, attributes, Depth::All)?;
                 Ok::<_, io::Error>(copy)
             })
             .during("mount", "/sys")?;
@@ -131,10 +141,10 @@ impl Root {
     }
 
     /// The control groups of the step, by the text of `/proc/self/cgroup`: one hierarchy, or a folder of them.
-    fn mount_control_groups(&self, membership: &str) -> Result<(), Failure> {
+    fn mount_control_groups(&self, membership: &str, attributes: MountAttrFlags) -> Result<(), Failure> {
         let hierarchies: Vec<&str> = membership.lines().filter_map(|line| line.split(':').nth(1)).collect();
         if hierarchies == [""] {
-            let unified = filesystem::new("cgroup2", &[], INERT | READ_ONLY).during("mount", CONTROL_GROUPS)?;
+            let unified = filesystem::new("cgroup2", &[], attributes).during("mount", CONTROL_GROUPS)?;
             return self.put(unified, CONTROL_GROUPS, Kind::Directory);
         }
         let folder = filesystem::new("tmpfs", &[("mode", "755")], INERT).during("mount", CONTROL_GROUPS)?;
@@ -143,45 +153,19 @@ impl Root {
             let (name, mount) = match hierarchy.strip_prefix("name=") {
                 Some(name) => (
                     name,
-                    filesystem::new("cgroup", &[("name", name), ("none", "")], INERT | READ_ONLY),
+                    filesystem::new("cgroup", &[("name", name), ("none", "")], attributes),
                 ),
-                None if hierarchy.is_empty() => ("unified", filesystem::new("cgroup2", &[], INERT | READ_ONLY)),
+                None if hierarchy.is_empty() => ("unified", filesystem::new("cgroup2", &[], attributes)),
                 None => {
                     let controllers: Vec<(&str, &str)> = hierarchy.split(',').map(|name| (name, "")).collect();
-                    (hierarchy, filesystem::new("cgroup", &controllers, INERT | READ_ONLY))
+                    (hierarchy, filesystem::new("cgroup", &controllers, attributes))
                 }
             };
             if let Ok(mount) = mount {
                 self.put(mount, &format!("{CONTROL_GROUPS}/{name}"), Kind::Directory)?;
             }
         }
-        filesystem::restrict(&folder, READ_ONLY, Depth::One).during("make read-only", CONTROL_GROUPS)
-    }
-
-    fn put_asked_for(&self, mount: &Mount) -> Result<(), Failure> {
-        match mount {
-            Mount::Bind {
-                source,
-                target,
-                read_only,
-            } => {
-                let tree = filesystem::copy(source, Depth::All).during("find the source of a mount,", source)?;
-                let kind = Kind::of(&tree).during("look at the source of a mount,", source)?;
-                if *read_only {
-                    filesystem::restrict(&tree, READ_ONLY, Depth::All).during("make read-only", target)?;
-                }
-                self.put(tree, target, kind)
-            }
-            Mount::Tmpfs { target, size } => {
-                let size = size.map(|size| size.to_string());
-                let options: Vec<(&str, &str)> = std::iter::once(("mode", "1777"))
-                    .chain(size.as_deref().map(|size| ("size", size)))
-                    .collect();
-                let attributes = INERT.difference(rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC);
-                let tmpfs = filesystem::new("tmpfs", &options, attributes).during("mount", target)?;
-                self.put(tmpfs, target, Kind::Directory)
-            }
-        }
+        filesystem::restrict(&folder, attributes, Depth::One).during("make read-only", CONTROL_GROUPS)
     }
 
     /// Hides, or makes read-only, what of `/proc` and `/sys` is about the whole machine.
@@ -207,7 +191,7 @@ impl Root {
         Ok(())
     }
 
-    fn find(&self, path: &str) -> io::Result<Option<OwnedFd>> {
+    pub(super) fn find(&self, path: &str) -> io::Result<Option<OwnedFd>> {
         match rooted::find(self.as_fd(), Path::new(path)) {
             Ok(Found::Here(place)) => Ok(Some(place)),
             Ok(Found::Missing { .. }) => Ok(None),

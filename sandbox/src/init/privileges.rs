@@ -7,13 +7,16 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::users::Identity;
 use crate::wire::{During, Failure};
-use crate::{capabilities, seccomp};
+use crate::{Privileges, capabilities, seccomp};
 
 /// Becomes `identity`, for good.
 ///
 /// The order is forced: the filter needs a capability that is dropped, so it comes first and lets through what follows;
 /// groups can be set only before the user is.
-pub(super) fn drop_to(identity: &Identity) -> Result<(), Failure> {
+pub(super) fn drop_to(identity: &Identity, privileges: Privileges) -> Result<(), Failure> {
+    if privileges == Privileges::Insecure {
+        return keep_all(identity);
+    }
     set_groups(identity).during("set the groups of the command", "")?;
     capabilities::limit_bounding_set().during("limit capabilities", "")?;
     seccomp::install().during("install the filter of system calls", "")?;
@@ -21,6 +24,16 @@ pub(super) fn drop_to(identity: &Identity) -> Result<(), Failure> {
     set_thread_res_gid(gid, gid, gid).during("set the group of the command", "")?;
     set_thread_res_uid(uid, uid, uid).during("set the user of the command", "")?;
     capabilities::limit_sets(identity.uid).during("drop capabilities", "")
+}
+
+/// Becomes `identity` with every capability we have, which also what it starts keeps.
+fn keep_all(identity: &Identity) -> Result<(), Failure> {
+    set_groups(identity).during("set the groups of the command", "")?;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    capabilities::keep_across_users().during("keep capabilities", "")?;
+    set_thread_res_gid(gid, gid, gid).during("set the group of the command", "")?;
+    set_thread_res_uid(uid, uid, uid).during("set the user of the command", "")?;
+    capabilities::pass_on_all().during("pass on capabilities", "")
 }
 
 fn set_groups(identity: &Identity) -> io::Result<()> {

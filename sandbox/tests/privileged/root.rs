@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sandbox::{Limit, Mount};
+use sandbox::{Cancel, Executor, Limit, Mount, Namespaces, Secret};
 
 use crate::Test;
 use crate::world::{Root, run, says};
@@ -23,6 +23,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("limits_are_set", limits_are_set),
     ("mount_points_do_not_stay", mount_points_do_not_stay),
     ("binds_are_mounted", binds_are_mounted),
+    (
+        "a_part_of_a_tree_is_found_inside_of_it_only",
+        a_part_of_a_tree_is_found_inside_of_it_only,
+    ),
+    ("secrets_are_files_of_their_own", secrets_are_files_of_their_own),
+    ("an_insecure_step_may_what_we_may", an_insecure_step_may_what_we_may),
     ("links_do_not_lead_mounts_astray", links_do_not_lead_mounts_astray),
     ("files_written_are_in_the_root", files_written_are_in_the_root),
 ];
@@ -130,6 +136,7 @@ fn mount_points_do_not_stay() {
     spec.mounts = vec![Mount::Tmpfs {
         target: "/made/for/this".to_owned(),
         size: None,
+        read_only: false,
     }];
     says(&spec);
     assert_eq!(top(), ["bin", "etc", "proc", "sys"]);
@@ -143,6 +150,7 @@ fn binds_are_mounted() {
     fs::write(outside.path().join("file"), "content\n").unwrap();
     let bind = |source: std::path::PathBuf, target: &str, read_only| Mount::Bind {
         source,
+        inside: String::new(),
         target: target.to_owned(),
         read_only,
     };
@@ -154,6 +162,64 @@ fn binds_are_mounted() {
     assert_eq!(says(&spec), "content\ncontent\nwrote\nrefused");
     assert!(outside.path().join("new").exists());
     assert!(!root.path().join("a").exists() && !root.path().join("b").exists());
+}
+
+fn a_part_of_a_tree_is_found_inside_of_it_only() {
+    let root = Root::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("etc")).unwrap();
+    fs::write(outside.path().join("etc/hostname"), "inside\n").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", outside.path().join("link")).unwrap();
+    let part = |inside: &str| {
+        let mut spec = root.script("cat /m");
+        spec.mounts = vec![Mount::Bind {
+            source: outside.path().into(),
+            inside: inside.to_owned(),
+            target: "/m".to_owned(),
+            read_only: true,
+        }];
+        spec
+    };
+    for inside in ["/etc/hostname", "/link", "../../../link"] {
+        assert_eq!(says(&part(inside)), "inside", "{inside}");
+    }
+    assert!(Namespaces.run(&part("/nope"), &mut |_, _| {}, &Cancel::new()).is_err());
+}
+
+fn secrets_are_files_of_their_own() {
+    let root = Root::new();
+    let secret = |target: &str, mode| Mount::Secret {
+        target: target.to_owned(),
+        content: Secret(b"hush\n".to_vec()),
+        user: 0,
+        group: 0,
+        mode,
+    };
+    let mut spec = root.script(
+        "cat /run/secrets/s; stat -c '%u %g %a' /run/secrets/s /x; echo 2>&- > /x || echo refused; ls /dev/null",
+    );
+    spec.mounts = vec![secret("/run/secrets/s", 0o400), secret("/x", 0o755)];
+    assert_eq!(says(&spec), "hush\n0 0 400\n0 0 755\nrefused\n/dev/null");
+    assert!(!format!("{spec:?}").contains("104, 117"), "a secret must not be shown");
+    assert!(!root.path().join("run").exists() && !root.path().join("x").exists());
+}
+
+fn an_insecure_step_may_what_we_may() {
+    let root = Root::new();
+    let mut spec =
+        root.script("grep CapBnd /proc/self/status; grep CapEff /proc/self/status; grep Seccomp: /proc/self/status");
+    let words = |spec: &sandbox::Spec| -> Vec<String> { says(spec).split_whitespace().map(str::to_owned).collect() };
+    let ordinary = words(&spec);
+    assert_eq!([&ordinary[1], &ordinary[5]], ["00000000a80425fb", "2"]);
+    spec.privileges = sandbox::Privileges::Insecure;
+    spec.user = "7".to_owned();
+    let insecure = words(&spec);
+    assert_eq!(insecure[1], insecure[3]);
+    assert!(
+        u64::from_str_radix(&insecure[1], 16).unwrap() & (1 << 21) != 0,
+        "{insecure:?}"
+    );
+    assert_eq!(insecure[5], "0");
 }
 
 fn links_do_not_lead_mounts_astray() {

@@ -10,12 +10,21 @@ use rustix::fs::FileType;
 
 use super::entry::Entry;
 use super::error::FilesError;
-use super::select::{Item, Source, Tree};
+use super::select::{Item, Selection, Source, Tree};
 
 const DOMAIN: &str = "rbuild copy selection v1";
 
 /// So many files have a name of their own when a miss is explained.
 const MOST_COMPONENTS: usize = 1000;
+
+/// Whether the name of a selected item is part of the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// If a wildcard found it, or it is no directory: then the copy has that name.
+    WhereItMatters,
+    /// Not at all.
+    Never,
+}
 
 /// The digest of what `copy` selects from `tree`.
 ///
@@ -24,14 +33,24 @@ const MOST_COMPONENTS: usize = 1000;
 pub fn checksum(tree: Tree<'_>, copy: &graph::Copy) -> Result<[u8; 32], FilesError> {
     let source = Source::open(tree)?;
     let selection = source.select(copy)?;
+    checksum_of(&source, &selection, Named::WhereItMatters)
+}
+
+/// The digest of a selection.
+pub(super) fn checksum_of(
+    source: &Source<'_>,
+    selection: &Selection<'_>,
+    named: Named,
+) -> Result<[u8; 32], FilesError> {
     let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
     for item in &selection.items {
-        let named = selection.wildcard || !item.top().is_directory();
+        let matters = selection.wildcard || !item.top().is_directory();
+        let named = matters && named == Named::WhereItMatters;
         fields.bytes(if named { &item.name } else { b"" });
         fields.number(item.entries.len() as u64);
         for (entry, digest) in item.entries.iter().zip(source.digests(item)?) {
             fields.bytes(item.relative(entry));
-            fields.entry(&source, entry, &digest);
+            fields.entry(source, entry, &digest);
         }
     }
     Ok(*fields.0.finalize().as_bytes())
@@ -44,6 +63,14 @@ pub fn checksum(tree: Tree<'_>, copy: &graph::Copy) -> Result<[u8; 32], FilesErr
 pub fn components(tree: Tree<'_>, copy: &graph::Copy) -> Result<Vec<(String, String)>, FilesError> {
     let source = Source::open(tree)?;
     let selection = source.select(copy)?;
+    components_of(&source, &selection)
+}
+
+/// The files of a selection, and a short digest of each.
+pub(super) fn components_of(
+    source: &Source<'_>,
+    selection: &Selection<'_>,
+) -> Result<Vec<(String, String)>, FilesError> {
     let mut components = Vec::new();
     for item in &selection.items {
         for (entry, digest) in item.entries.iter().zip(source.digests(item)?) {
@@ -52,7 +79,7 @@ pub fn components(tree: Tree<'_>, copy: &graph::Copy) -> Result<Vec<(String, Str
             }
             if !entry.path.is_empty() {
                 let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
-                fields.entry(&source, entry, &digest);
+                fields.entry(source, entry, &digest);
                 let short = fields.0.finalize().to_hex()[..16].to_owned();
                 components.push((component_name(item, entry), short));
             }

@@ -21,6 +21,7 @@ mod path;
 mod pool;
 mod root;
 mod select;
+mod shown;
 mod stat_cache;
 mod transfer;
 mod walk;
@@ -30,6 +31,7 @@ pub use checksum::{checksum, components};
 pub use context::Context;
 pub use error::FilesError;
 pub use select::Tree;
+pub use shown::{checksum_of_path, components_of_path, copy_path, make_empty};
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use cache::ActiveSnapshot;
-use graph::{ExecOp, NetworkMode, Process, Ulimit};
-use sandbox::{Exit, Limit, Network, Spec};
+use graph::{ExecOp, NetworkMode, Process, Security, Ulimit};
+use sandbox::{Exit, Limit, Network, Privileges, Spec};
 
 use super::Work;
+use super::mounts::Mounts;
 use crate::log::StepLog;
 use crate::{Step, StepError, Stream};
 
@@ -18,7 +19,10 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
         Some(path) => StepLog::create(path, step)?,
         None => unreachable!("a process has a log"),
     };
-    let spec = spec(op, tree.path());
+    let mounts = Mounts::new(work, op, step)?;
+    let mut spec = spec(op, tree.path());
+    add_secrets(&mut spec.env, &mounts.secret_env);
+    spec.mounts.clone_from(&mounts.list);
     let mut written = Ok(());
     let outcome = work.solver.executor.run(
         &spec,
@@ -35,6 +39,7 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
     );
     log.finish()?;
     written?;
+    drop(mounts);
     drop(tree);
     match outcome {
         Ok(Exit::Code(0)) => Ok(active),
@@ -58,6 +63,10 @@ fn spec(op: &ExecOp, root: &Path) -> Spec {
         NetworkMode::Default | NetworkMode::Host => Network::Host,
         NetworkMode::None => Network::None,
     };
+    spec.privileges = match op.security {
+        Security::Sandbox => Privileges::Default,
+        Security::Insecure => Privileges::Insecure,
+    };
     spec.limits = op.ulimits.iter().map(limit).collect();
     if let Some(hostname) = &process.hostname {
         spec.hostname.clone_from(hostname);
@@ -66,6 +75,15 @@ fn spec(op: &ExecOp, root: &Path) -> Spec {
         spec.shm_size = size;
     }
     spec
+}
+
+/// A secret takes the place of a variable of the same name.
+fn add_secrets(env: &mut Vec<String>, secrets: &[String]) {
+    fn name(line: &str) -> &str {
+        line.split('=').next().unwrap_or_default()
+    }
+    env.retain(|line| secrets.iter().all(|secret| name(secret) != name(line)));
+    env.extend_from_slice(secrets);
 }
 
 fn limit(ulimit: &Ulimit) -> Limit {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::{ActiveSnapshot, CacheKey, KeyLock, Snapshot};
-use graph::{FileAction, Op, Vertex};
+use graph::{Op, Vertex};
 
 use crate::explain::{self, TREE_BELOW};
+use crate::readings::Reading;
 use crate::trees::Sources;
 use crate::{Solver, Step, StepError};
 
 mod exec;
 mod file;
 pub(crate) mod image;
+mod mounts;
 
 /// The work of one vertex, ready to be done: its inputs are there.
 pub(crate) struct Work {
@@ -94,11 +96,10 @@ impl Work {
         if let Some(base) = &self.base {
             components.push((TREE_BELOW.to_owned(), base.id().to_string()));
         }
-        if let Op::File(file) = &self.vertex.op {
-            for action in &file.actions {
-                if let FileAction::Copy(copy) = action {
-                    components.extend(self.sources.components(copy)?);
-                }
+        for reading in Reading::of(&self.vertex.op) {
+            // A whole tree has too many files to name them all.
+            if !reading.is_whole() || self.sources.is_context(reading.from()) {
+                components.extend(self.sources.components(&reading)?);
             }
         }
         Ok(components)

@@ -1,0 +1,104 @@
+//! What a step asks to have mounted besides the system's own: binds, file systems in memory, secrets.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+use rustix::process::fchdir;
+
+use super::filesystem::{self, Depth, INERT, READ_ONLY};
+use super::mounts::Root;
+use crate::Mount;
+use crate::rooted::{self, Found, Kind};
+use crate::wire::{During, Failure};
+
+const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+
+/// Mounts one of them.
+pub(super) fn put(root: &Root, mount: &Mount) -> Result<(), Failure> {
+    match mount {
+        Mount::Bind {
+            source,
+            inside,
+            target,
+            read_only,
+        } => {
+            let tree = find(source, inside).during("find the source of a mount,", source.join(inside))?;
+            let kind = Kind::of(&tree).during("look at the source of a mount,", source)?;
+            if *read_only {
+                filesystem::restrict(&tree, READ_ONLY, Depth::All).during("make read-only", target)?;
+            }
+            root.put(tree, target, kind)
+        }
+        Mount::Tmpfs {
+            target,
+            size,
+            read_only,
+        } => {
+            let size = size.map(|size| size.to_string());
+            let options: Vec<(&str, &str)> = std::iter::once(("mode", "1777"))
+                .chain(size.as_deref().map(|size| ("size", size)))
+                .collect();
+            let attributes = match read_only {
+                true => NO_DEVICES | READ_ONLY,
+                false => NO_DEVICES,
+            };
+            let tmpfs = filesystem::new("tmpfs", &options, attributes).during("mount", target)?;
+            root.put(tmpfs, target, Kind::Directory)
+        }
+        Mount::Secret {
+            target,
+            content,
+            user,
+            group,
+            mode,
+        } => {
+            let attributes = match mode & 0o111 {
+                0 => INERT,
+                _ => NO_DEVICES,
+            };
+            let scratch =
+                filesystem::new("tmpfs", &[("mode", "711")], attributes).during("make a file system for", target)?;
+            // A tree can be copied only while it is mounted somewhere: for a moment, on top of the devices.
+            root.put(&scratch, "/dev", Kind::Directory)?;
+            let secret = write_secret(&scratch, &content.0, (*user, *group), *mode).during("write", target)?;
+            fchdir(&scratch)
+                .and_then(|()| unmount(".", UnmountFlags::DETACH))
+                .during("unmount", "/dev")?;
+            root.put(secret, target, Kind::File)
+        }
+    }
+}
+
+/// A mount of `inside`, which cannot lie outside of `source`.
+fn find(source: &Path, inside: &str) -> io::Result<OwnedFd> {
+    if inside.is_empty() {
+        return filesystem::copy(source, Depth::All);
+    }
+    let tree = rustix::fs::openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    match rooted::find(tree.as_fd(), Path::new(inside))? {
+        Found::Here(place) => filesystem::copy_of(place, Depth::All),
+        Found::Missing { .. } => Err(Errno::NOENT.into()),
+    }
+}
+
+fn write_secret(scratch: &OwnedFd, content: &[u8], (user, group): (u32, u32), mode: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(
+        scratch,
+        "secret",
+        flags,
+        Mode::from_raw_mode(0o600),
+    )?);
+    file.write_all(content)?;
+    rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
+    drop(file);
+    let mount = filesystem::copy_at(scratch.as_fd(), "secret")?;
+    filesystem::restrict(&mount, READ_ONLY, Depth::One)?;
+    Ok(mount)
+}

@@ -1,0 +1,221 @@
+//! What RUN mounts, put in its place for the time of the process: trees, files of a context, caches, secrets.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cache::{ActiveSnapshot, CacheDirectory, CacheKey, Company, Found, Snapshot};
+use graph::{Access, BindMount, CacheMount, ExecOp, InputIndex, Lent, MountKind, Sharing};
+use sandbox::Mount;
+
+use super::Work;
+use crate::files;
+use crate::readings::Reading;
+use crate::{Step, StepError, key};
+
+/// The name under which something copied for a mount stands in its tree.
+const COPIED: &str = "/content";
+/// Between two tries to have a cache.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Everything mounted for one process, for as long as this lives.
+pub(super) struct Mounts<'w> {
+    work: &'w Work,
+    /// For the sandbox, in the order they are to be mounted in.
+    pub(super) list: Vec<Mount>,
+    /// Variables whose values nobody shall see.
+    pub(super) secret_env: Vec<String>,
+    throw_away: Vec<ThrowAway>,
+    caches: HashMap<CacheKey, CacheDirectory>,
+}
+
+/// A writable tree that is deleted after use; unmounted first.
+struct ThrowAway {
+    _tree: cache::Tree,
+    _active: ActiveSnapshot,
+}
+
+impl<'w> Mounts<'w> {
+    /// Sees to it that everything is there that the process is to see.
+    pub(super) fn new(work: &'w Work, op: &ExecOp, step: &Step) -> Result<Mounts<'w>, StepError> {
+        let mut mounts = Mounts {
+            work,
+            list: Vec::new(),
+            secret_env: Vec::new(),
+            throw_away: Vec::new(),
+            caches: HashMap::new(),
+        };
+        mounts.take_caches(op, step)?;
+        for mount in &op.mounts {
+            let mounted = match &mount.kind {
+                MountKind::Bind(bind) => Some(mounts.bind(bind, &mount.target)?),
+                MountKind::Cache(cache) => Some(mounts.cache(cache, &mount.target)?),
+                MountKind::Tmpfs { size, access } => Some(Mount::Tmpfs {
+                    target: mount.target.clone(),
+                    size: *size,
+                    read_only: *access == Access::ReadOnly,
+                }),
+                MountKind::Secret { secret, attributes } => mounts.secret(secret)?.map(|content| Mount::Secret {
+                    target: mount.target.clone(),
+                    content: sandbox::Secret(content),
+                    user: attributes.user,
+                    group: attributes.group,
+                    mode: attributes.mode,
+                }),
+                MountKind::Ssh { .. } => unreachable!("the frontend makes none"),
+            };
+            mounts.list.extend(mounted);
+        }
+        for variable in &op.secret_env {
+            let value = mounts.secret(&variable.secret)?.unwrap_or_default();
+            let value = String::from_utf8(value).map_err(|_| StepError::SecretNotText {
+                id: variable.secret.id.clone(),
+                variable: variable.name.clone(),
+            })?;
+            mounts.secret_env.push(format!("{}={value}", variable.name));
+        }
+        // What is mounted on something mounted comes after it.
+        mounts.list.sort_by(|a, b| a.target().cmp(b.target()));
+        Ok(mounts)
+    }
+
+    fn bind(&mut self, bind: &BindMount, target: &str) -> Result<Mount, StepError> {
+        let read_only = bind.access == Access::ReadOnly;
+        let (source, inside) = match bind.from {
+            None => (self.writable(None)?, bind.source.clone()),
+            Some(from) if self.work.sources.is_context(from) => (self.copied(from, &bind.source)?, COPIED.to_owned()),
+            Some(from) if read_only => (self.work.sources.path(from)?, bind.source.clone()),
+            Some(from) => {
+                let snapshot = self.work.sources.snapshot(from).cloned();
+                (self.writable(snapshot.as_ref())?, bind.source.clone())
+            }
+        };
+        Ok(Mount::Bind {
+            source,
+            inside: if inside == "/" { String::new() } else { inside },
+            target: target.to_owned(),
+            read_only,
+        })
+    }
+
+    /// A tree that can be written to, and for nothing.
+    fn writable(&mut self, snapshot: Option<&Snapshot>) -> Result<PathBuf, StepError> {
+        let active = self.work.solver.store.prepare(snapshot)?;
+        let tree = active.mount()?;
+        let path = tree.path().to_owned();
+        self.throw_away.push(ThrowAway {
+            _tree: tree,
+            _active: active,
+        });
+        Ok(path)
+    }
+
+    /// A tree with the files of a context that a process is to see: they are root's, and what is ignored is missing, which
+    /// is not so in the user's directory.
+    fn copied(&mut self, from: InputIndex, path: &str) -> Result<PathBuf, StepError> {
+        let tree = self.writable(None)?;
+        self.copy(from, path, &tree)?;
+        Ok(tree)
+    }
+
+    fn copy(&self, from: InputIndex, path: &str, to: &Path) -> Result<(), StepError> {
+        let cancelled = || self.work.solver.cancel.is_cancelled();
+        let source = self.work.sources.tree(from)?;
+        match files::copy_path(source, path, to, COPIED, &cancelled) {
+            Err(files::FilesError::Cancelled) => Err(StepError::Cancelled),
+            copied => Ok(copied?),
+        }
+    }
+
+    fn cache(&self, cache: &CacheMount, target: &str) -> Result<Mount, StepError> {
+        let directory = &self.caches[&self.cache_key(cache)?];
+        Ok(Mount::Bind {
+            source: directory.root(),
+            inside: COPIED.to_owned(),
+            target: target.to_owned(),
+            read_only: cache.access == Access::ReadOnly,
+        })
+    }
+
+    /// All caches of the process, each once; in the order of their keys, so that two steps cannot wait for each other.
+    fn take_caches(&mut self, op: &ExecOp, step: &Step) -> Result<(), StepError> {
+        let mut wanted: Vec<(CacheKey, &CacheMount)> = Vec::new();
+        for mount in &op.mounts {
+            if let MountKind::Cache(cache) = &mount.kind {
+                let key = self.cache_key(cache)?;
+                if wanted.iter().all(|(known, _)| *known != key) {
+                    wanted.push((key, cache));
+                }
+            }
+        }
+        wanted.sort_by_key(|(key, _)| key.0);
+        for (key, cache) in wanted {
+            let directory = self.take_cache(key, cache, step)?;
+            self.caches.insert(key, directory);
+        }
+        Ok(())
+    }
+
+    fn take_cache(&self, key: CacheKey, cache: &CacheMount, step: &Step) -> Result<CacheDirectory, StepError> {
+        let store = &self.work.solver.store;
+        let company = match cache.sharing {
+            Sharing::Shared => Company::Any,
+            Sharing::Private | Sharing::Locked => Company::None,
+        };
+        let mut told = false;
+        loop {
+            let alone = store.lock(&key)?;
+            match store.find_directory(&key, company)? {
+                Found::Free(directory) => return Ok(directory),
+                Found::Taken if cache.sharing == Sharing::Locked => {}
+                Found::Taken | Found::Nothing => {
+                    let about = format!("cache mount {}", cache.id.trim_start_matches('/'));
+                    return store.make_directory(&key, &about, company, |root| self.begin_cache(cache, root));
+                }
+            }
+            drop(alone);
+            if self.work.solver.cancel.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+            if !told {
+                step.note("waiting: a cache mount is locked by another step");
+                told = true;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Puts into a new cache what it is to begin with.
+    fn begin_cache(&self, cache: &CacheMount, root: &Path) -> Result<(), StepError> {
+        match cache.from {
+            Some(from) => self.copy(from, &cache.source, root),
+            None if cache.source == "/" => Ok(files::make_empty(root, COPIED)?),
+            None => Err(StepError::NothingToMount {
+                path: cache.source.clone(),
+            }),
+        }
+    }
+
+    /// A tree that is made again makes another cache, so that a build without cache finds none of these.
+    fn cache_key(&self, cache: &CacheMount) -> Result<CacheKey, StepError> {
+        let sources = &self.work.sources;
+        let tree = match cache.from {
+            None => None,
+            Some(from) if sources.is_context(from) => {
+                let path = cache.source.clone();
+                Some(sources.checksum(&Reading::Mount { from, path })?.to_string())
+            }
+            Some(from) => sources.snapshot(from).map(|snapshot| snapshot.id().to_string()),
+        };
+        let begins_as = tree.as_deref().map(|tree| (tree, cache.source.as_str()));
+        Ok(key::of_directory(&cache.id, begins_as))
+    }
+
+    /// What the session lends; nothing if it does not and need not.
+    fn secret(&self, secret: &Lent) -> Result<Option<Vec<u8>>, StepError> {
+        match self.work.solver.session.secret(&secret.id)? {
+            None if secret.required => Err(StepError::NoSecret { id: secret.id.clone() }),
+            content => Ok(content),
+        }
+    }
+}
