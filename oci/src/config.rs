@@ -195,6 +195,7 @@ impl ImageConfig {
         ImageConfig {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
+            os_features: platform.os_features.clone(),
             os_version: platform.os_version.clone(),
             variant: platform.variant.clone(),
             config: RunConfig {
@@ -227,6 +228,7 @@ impl ImageConfig {
     pub fn platform(&self) -> Platform {
         let mut platform = Platform::normalized(&self.os, &self.architecture, self.variant.as_deref());
         platform.os_version.clone_from(&self.os_version);
+        platform.os_features.clone_from(&self.os_features);
         platform
     }
 }

@@ -41,6 +41,7 @@ pub struct Index {
 
 /// What a name led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is matched at once")]
 pub enum ManifestKind {
     /// A single image.
     Manifest(Manifest),
@@ -176,14 +177,26 @@ fn parse_manifest(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Erro
     }))
 }
 
+/// What `oci-spec` looks for under other names than the image-spec gives: the system's version and features.
+fn add_system(platform: &mut Platform, document: &serde_json::Value) {
+    platform.os_version = document["os.version"].as_str().map(str::to_owned);
+    let features = document["os.features"].as_array().into_iter().flatten();
+    platform.os_features = features.filter_map(|text| text.as_str().map(str::to_owned)).collect();
+}
+
 fn parse_index(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Error> {
     let foreign = oci_spec::image::ImageIndex::from_reader(bytes).map_err(|error| Error::Document {
         what: "the image index",
         reason: error.to_string(),
     })?;
+    let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let mut manifests = Vec::new();
-    for manifest in foreign.manifests() {
-        manifests.push(Descriptor::try_from(manifest)?);
+    for (place, manifest) in foreign.manifests().iter().enumerate() {
+        let mut descriptor = Descriptor::try_from(manifest)?;
+        if let Some(platform) = &mut descriptor.platform {
+            add_system(platform, &document["manifests"][place]["platform"]);
+        }
+        manifests.push(descriptor);
     }
     let annotations = foreign
         .annotations()
@@ -220,7 +233,7 @@ mod tests {
         manifest.annotations.insert("a".into(), "b".into());
         let read = ManifestKind::parse(media_type::MANIFEST, &manifest.to_bytes()).unwrap();
         assert_eq!(read, ManifestKind::Manifest(manifest));
-        let index = Index::new(vec![entry("linux/arm/v7"), entry("linux/amd64")]);
+        let index = Index::new(vec![entry("linux/arm/v7"), entry("windows(10.0.1+f)/amd64")]);
         assert_eq!(
             ManifestKind::parse("text/plain; charset=utf-8", &index.to_bytes()).unwrap(),
             ManifestKind::Index(index)

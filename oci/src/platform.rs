@@ -1,4 +1,8 @@
 //! Platforms: for which system and processor an image is.
+//!
+//! ```text
+//! linux/arm64   linux/arm/v7   windows(10.0.17763)/amd64   windows(10.0.17763+win32k)/amd64   arm64   linux   local
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +18,9 @@ pub struct Platform {
     pub architecture: String,
     /// For example `linux`.
     pub os: String,
+    /// What of the system an image needs besides.
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
     /// Of Windows images: the version of the system.
     #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
@@ -63,6 +70,7 @@ impl Platform {
         Platform {
             architecture,
             os,
+            os_features: Vec::new(),
             os_version: None,
             variant,
         }
@@ -71,8 +79,12 @@ impl Platform {
     /// How well an image for `offered` runs where `self` is wanted: `None` not at all, else greater is better.
     #[must_use]
     pub fn preference(&self, offered: &Platform) -> Option<u32> {
+        let os_version = offered.os_version.as_deref();
         let offered = Platform::normalized(&offered.os, &offered.architecture, offered.variant.as_deref());
         if offered.os != self.os || offered.architecture != self.architecture {
+            return None;
+        }
+        if !self.suits_version(os_version) {
             return None;
         }
         let level = |variant: &Option<String>| match variant {
@@ -87,21 +99,39 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// Windows runs images of its own build only: the first three parts of the version.
+    fn suits_version(&self, offered: Option<&str>) -> bool {
+        let build = |version: &str| version.split('.').take(3).map(str::to_owned).collect::<Vec<_>>();
+        match (&self.os_version, offered) {
+            (Some(wanted), Some(offered)) if self.os == "windows" => build(wanted) == build(offered),
+            _ => true,
+        }
+    }
+}
+
 impl From<&oci_spec::image::Platform> for Platform {
+    /// Without the system's version and features, see `manifest::add_system`.
     fn from(foreign: &oci_spec::image::Platform) -> Platform {
-        let mut platform = Platform::normalized(
+        Platform::normalized(
             &foreign.os().to_string(),
             &foreign.architecture().to_string(),
             foreign.variant().as_deref(),
-        );
-        platform.os_version.clone_from(foreign.os_version());
-        platform
+        )
     }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}", self.os)?;
+        if self.os_version.is_some() || !self.os_features.is_empty() {
+            write!(f, "({}", self.os_version.as_deref().unwrap_or_default())?;
+            for feature in &self.os_features {
+                write!(f, "+{feature}")?;
+            }
+            f.write_str(")")?;
+        }
+        write!(f, "/{}", self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -112,30 +142,80 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = Error;
 
-    /// `os`, `architecture`, `os/architecture` or `os/architecture/variant`; `local` is the host.
+    /// `os`, `architecture`, `os/architecture` or `os/architecture/variant`; `local` is the host. The system may be
+    /// followed by its version and features in parentheses.
     fn from_str(text: &str) -> Result<Platform, Error> {
-        let parts: Vec<&str> = text.trim().split('/').collect();
-        let word = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-        };
-        if !parts.iter().all(word) {
-            return Err(Error::Platform(text.to_owned()));
+        let invalid = || Error::Platform(text.to_owned());
+        let mut parts: Vec<&str> = text.trim().split('/').collect();
+        let (os, options) = parts[0]
+            .split_once('(')
+            .map_or((parts[0], None), |(os, rest)| (os, Some(rest)));
+        parts[0] = os;
+        if !parts.iter().all(|part| is_word(part, b"_-")) {
+            return Err(invalid());
         }
         let host = Platform::host();
-        match parts[..] {
-            ["local"] => Ok(host),
-            [one] if matches!(one, "linux" | "windows" | "darwin" | "freebsd" | "macos") => {
-                Ok(Platform::normalized(one, &host.architecture, host.variant.as_deref()))
+        let mut platform = match parts[..] {
+            ["local"] if options.is_none() => host,
+            [one] if SYSTEMS.contains(&one.to_ascii_lowercase().as_str()) => {
+                Platform::normalized(one, &host.architecture, host.variant.as_deref())
             }
-            [one] => Ok(Platform::normalized(&host.os, one, None)),
-            [os, architecture] => Ok(Platform::normalized(os, architecture, None)),
-            [os, architecture, variant] => Ok(Platform::normalized(os, architecture, Some(variant))),
-            _ => Err(Error::Platform(text.to_owned())),
+            [one] => {
+                let platform = Platform::normalized(&host.os, one, None);
+                let is_known = ARCHITECTURES.contains(&platform.architecture.as_str());
+                is_known.then_some(platform).ok_or_else(invalid)?
+            }
+            [os, architecture] => Platform::normalized(os, architecture, None),
+            [os, architecture, variant] => Platform::normalized(os, architecture, Some(variant)),
+            _ => return Err(invalid()),
+        };
+        if let Some(options) = options {
+            let options = options.strip_suffix(')').ok_or_else(invalid)?;
+            let mut options = options.split('+');
+            let version = options.next().unwrap_or_default();
+            let features: Vec<String> = options.map(str::to_owned).collect();
+            let is_valid =
+                (version.is_empty() || is_word(version, b"_.-")) && features.iter().all(|f| is_word(f, b"_.-"));
+            if !is_valid {
+                return Err(invalid());
+            }
+            platform.os_version = Some(version.to_owned()).filter(|version| !version.is_empty());
+            platform.os_features = features;
+            platform.os_features.sort();
         }
+        Ok(platform)
     }
+}
+
+/// Names that alone mean a system.
+const SYSTEMS: [&str; 14] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "linux",
+    "macos",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+];
+
+/// Names that alone mean an architecture.
+const ARCHITECTURES: [&str; 20] = [
+    "386", "amd64", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc",
+    "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc64", "wasm",
+];
+
+fn is_word(text: &str, others: &[u8]) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
 }
 
 #[cfg(test)]
@@ -151,11 +231,23 @@ mod tests {
             ("linux/armhf", "linux/arm/v7"),
             ("arm64", "linux/arm64"),
             ("LINUX/AMD64", "linux/amd64"),
+            ("windows(10.0.1)/x86_64", "windows(10.0.1)/amd64"),
+            ("windows(10.0.1+b+a)/amd64", "windows(10.0.1+a+b)/amd64"),
+            ("linux(+f)/arm64/v9", "linux(+f)/arm64/v9"),
         ] {
             assert_eq!(given.parse::<Platform>().unwrap().to_string(), meant);
         }
-        assert!("linux//".parse::<Platform>().is_err());
-        assert!("a/b/c/d".parse::<Platform>().is_err());
+        for wrong in [
+            "linux//",
+            "a/b/c/d",
+            "foo",
+            "",
+            "windows(1/amd64",
+            "windows()x/amd64",
+            "windows(a b)/amd64",
+        ] {
+            assert!(wrong.parse::<Platform>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -166,5 +258,18 @@ mod tests {
         assert!(preference("linux/arm/v6").is_some());
         assert!(preference("linux/arm/v8").is_none());
         assert!(preference("linux/arm64").is_none());
+    }
+
+    #[test]
+    fn windows_runs_images_of_its_own_build() {
+        for (wanted, offered, suits) in [
+            ("windows(10.0.1.2)/amd64", "windows(10.0.1.9)/amd64", true),
+            ("windows(10.0.1)/amd64", "windows(10.0.2)/amd64", false),
+            ("windows/amd64", "windows(10.0.2)/amd64", true),
+            ("linux(1)/amd64", "linux(2)/amd64", true),
+        ] {
+            let [wanted, offered]: [Platform; 2] = [wanted, offered].map(|text| text.parse().unwrap());
+            assert_eq!(wanted.preference(&offered).is_some(), suits, "{wanted} {offered}");
+        }
     }
 }

@@ -156,6 +156,9 @@ fn claim(config: &mut ImageConfig, asked: &Platform) {
     if asked.os_version.is_some() || !same {
         config.os_version.clone_from(&asked.os_version);
     }
+    if !asked.os_features.is_empty() {
+        config.os_features.clone_from(&asked.os_features);
+    }
 }
 
 impl Scope<'_, '_> {
