@@ -64,6 +64,7 @@ async fn build(
         session: Session {
             contexts: request.contexts.clone(),
             secrets: request.secrets.clone(),
+            agents: request.agents.clone(),
         },
         reporter: reporter.clone(),
         cancel: cancel.clone(),

@@ -179,6 +179,11 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
             "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"
         ));
     }
+    if let Some(StepError::NoAgent { id }) = error.downcast_ref() {
+        return Some(format!(
+            "lend your agent with --ssh {id}, or a key with --ssh {id}=FILE"
+        ));
+    }
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("make room with `rbuild prune`, or choose another disk with --root".to_owned())

@@ -10,6 +10,7 @@ mod dockerfile;
 mod outputs;
 mod proxies;
 mod secrets;
+mod ssh;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -20,7 +21,7 @@ use export::records::{CachePlace, CacheTo};
 use frontend::{NoCache, Options};
 use graph::NetworkMode;
 use oci::Platform;
-use solver::Secret;
+use solver::{Agent, Secret};
 
 use crate::cli::values::{ExtraHost, Pair};
 use crate::cli::{self, BuildArgs, Network};
@@ -43,6 +44,8 @@ pub(crate) struct BuildRequest {
     pub(crate) contexts: HashMap<String, PathBuf>,
     /// What only processes that ask for it get to see.
     pub(crate) secrets: HashMap<String, Secret>,
+    /// What signs for processes that ask for it.
+    pub(crate) agents: HashMap<String, Agent>,
     /// What the frontend is asked.
     pub(crate) options: Options,
     /// Where the result goes, names filled in; never empty.
@@ -100,6 +103,7 @@ impl BuildRequest {
             dockerfile,
             contexts: folders,
             secrets: secrets::resolve(&args.run.secret, environment)?,
+            agents: ssh::resolve(&args.run.ssh, environment)?,
             options,
             outputs,
             policy: policy(args.input.source_policy_file, environment),

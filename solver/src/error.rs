@@ -123,6 +123,20 @@ pub enum StepError {
         /// The variable.
         variable: String,
     },
+    /// An SSH agent that a step cannot do without is not lent.
+    #[error("no SSH key {id:?} forwarded from the client")]
+    NoAgent {
+        /// Its name.
+        id: String,
+    },
+    /// An SSH agent could not be lent.
+    #[error("cannot lend the SSH agent {id:?}")]
+    Agent {
+        /// Its name.
+        id: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The log of a step could not be written.
     #[error("cannot write the log `{path}`")]
     Log {

@@ -12,6 +12,7 @@
 //!
 //! What this crate does not know: Dockerfiles, registries (it asks an [`oci::Fetch`]), terminals (it sends [`Event`]s).
 
+mod agent;
 mod error;
 mod event;
 mod explain;
@@ -31,5 +32,5 @@ pub use event::{Event, Failure, Meter, Outcome, Reporter, Sink, Step, StepId, St
 pub use import::{Import, Imported};
 pub use ops::image::{fetch_layers, pull};
 pub use results::{ResultTree, StepResult};
-pub use session::{Secret, Session};
+pub use session::{Agent, Secret, Session};
 pub use solve::{Solved, Solver};

@@ -17,6 +17,22 @@ pub struct Session {
     pub contexts: HashMap<String, PathBuf>,
     /// What only processes that ask for it get to see.
     pub secrets: HashMap<String, Secret>,
+    /// What signs for processes that ask for it.
+    pub agents: HashMap<String, Agent>,
+}
+
+/// What signs as an SSH agent does.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// What listens there.
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Whether everything is passed on, be it the agent protocol or not.
+        is_raw: bool,
+    },
+    /// The keys in these files.
+    Keys(Vec<PathBuf>),
 }
 
 /// Where a secret is.

@@ -103,6 +103,10 @@ pub(crate) struct RunStepArgs {
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
 
+    /// SSH agent or keys for RUN --mount=type=ssh: default, NAME=SOCKET, NAME=KEY[,KEY]
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+
     /// Allow the Dockerfile something: network.host, security.insecure
     #[arg(long, value_name = "RIGHT")]
     pub(crate) allow: Vec<String>,

@@ -32,7 +32,6 @@ const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
     ("resource", None, Takes::Value, YET),
     ("security-opt", None, Takes::Value, YET),
     ("squash", None, Takes::Nothing, YET),
-    ("ssh", None, Takes::Value, YET),
     ("proxy-network", None, Takes::Nothing, YET),
 ];
 const YET: &str = "";

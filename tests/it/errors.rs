@@ -76,7 +76,7 @@ const MISUSED: &[(&[&str], i32, &str)] = &[
     (&["--push"], 2, "tag"),
     (&["-t", "Not A Name"], 2, "Not A Name"),
     (&["--secret=id=x,src=/nope"], 2, "failed to stat /nope"),
-    (&["--ssh=default"], 2, "--ssh is not supported"),
+    (&["--ssh=default=/nope"], 2, "/nope"),
     (&["--cache-from=type=gha"], 2, "--cache-from is not supported"),
     (&["--provenance=true"], 2, "provenance"),
 ];

@@ -23,6 +23,8 @@ pub(super) struct Mounts {
     pub(super) secret_env: Vec<SecretVariable>,
     /// The process is told where this socket is.
     pub(super) agent: Option<String>,
+    /// How many sockets there are.
+    agents: usize,
 }
 
 impl Scope<'_, '_> {
@@ -37,7 +39,7 @@ impl Scope<'_, '_> {
             };
             match asked.kind {
                 Kind::Secret => self.secret(&asked, &mut mounts),
-                Kind::Ssh => return Err(Diagnostic::new("RUN --mount=type=ssh is not supported yet")),
+                Kind::Ssh => self.ssh(&asked, &mut mounts),
                 Kind::Tmpfs => mounts.list.push(Mount {
                     target: self.target(&asked)?,
                     kind: MountKind::Tmpfs {
@@ -177,6 +179,29 @@ impl Scope<'_, '_> {
             kind: MountKind::Secret {
                 secret,
                 attributes: attributes(asked, 0o400),
+            },
+        });
+    }
+
+    fn ssh(&self, asked: &Asked, mounts: &mut Mounts) {
+        let id = match asked.id.as_str() {
+            "" => "default",
+            id => id,
+        };
+        let target = match asked.target.as_str() {
+            "" => format!("/run/buildkit/ssh_agent.{}", mounts.agents),
+            target => self.place(target),
+        };
+        mounts.agents += 1;
+        mounts.agent.get_or_insert_with(|| target.clone());
+        mounts.list.push(Mount {
+            target,
+            kind: MountKind::Ssh {
+                agent: Lent {
+                    id: id.to_owned(),
+                    required: asked.required,
+                },
+                attributes: attributes(asked, 0o600),
             },
         });
     }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cache::{ActiveSnapshot, CacheDirectory, CacheKey, Company, Found, Snapshot};
-use graph::{Access, BindMount, CacheMount, ExecOp, InputIndex, Lent, MountKind, Sharing};
+use graph::{Access, Attributes, BindMount, CacheMount, ExecOp, InputIndex, Lent, MountKind, Sharing};
 use sandbox::Mount;
 
 use super::Work;
+use crate::agent::AgentSocket;
 use crate::files;
 use crate::readings::Reading;
 use crate::{Step, StepError, key};
@@ -27,6 +28,7 @@ pub(super) struct Mounts<'w> {
     pub(super) secret_env: Vec<String>,
     throw_away: Vec<ThrowAway>,
     caches: HashMap<CacheKey, CacheDirectory>,
+    agents: Vec<AgentSocket>,
 }
 
 /// A writable tree that is deleted after use; unmounted first.
@@ -44,6 +46,7 @@ impl<'w> Mounts<'w> {
             secret_env: Vec::new(),
             throw_away: Vec::new(),
             caches: HashMap::new(),
+            agents: Vec::new(),
         };
         mounts.take_caches(op, step)?;
         for mount in &op.mounts {
@@ -62,7 +65,7 @@ impl<'w> Mounts<'w> {
                     group: attributes.group,
                     mode: attributes.mode,
                 }),
-                MountKind::Ssh { .. } => unreachable!("the frontend makes none"),
+                MountKind::Ssh { agent, attributes } => mounts.agent(agent, attributes, &mount.target)?,
             };
             mounts.list.extend(mounted);
         }
@@ -209,6 +212,26 @@ impl<'w> Mounts<'w> {
         };
         let begins_as = tree.as_deref().map(|tree| (tree, cache.source.as_str()));
         Ok(key::of_directory(&cache.id, begins_as))
+    }
+
+    fn agent(&mut self, agent: &Lent, attributes: &Attributes, target: &str) -> Result<Option<Mount>, StepError> {
+        let id = &agent.id;
+        let lent = match self.work.solver.session.agents.get(id) {
+            Some(lent) => lent,
+            None if agent.required => return Err(StepError::NoAgent { id: id.clone() }),
+            None => return Ok(None),
+        };
+        let folder = self.work.solver.store.scratch()?;
+        let socket = AgentSocket::open(lent, folder, attributes)
+            .map_err(|source| StepError::Agent { id: id.clone(), source })?;
+        let source = socket.path().to_owned();
+        self.agents.push(socket);
+        Ok(Some(Mount::Bind {
+            source,
+            inside: String::new(),
+            target: target.to_owned(),
+            read_only: false,
+        }))
     }
 
     /// What the session lends; nothing if it does not and need not.
