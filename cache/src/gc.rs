@@ -236,13 +236,15 @@ impl Store {
         let rows = self.rows(
             "SELECT id, parent, blob, size, created,
                     max(used, coalesce((SELECT max(used) FROM records WHERE snapshot = id), 0)),
-                    coalesce((SELECT step FROM records WHERE snapshot = id ORDER BY created DESC LIMIT 1), '')
+                    coalesce((SELECT step FROM records WHERE snapshot = id ORDER BY created DESC LIMIT 1), ''),
+                    origin
              FROM snapshots",
             |row| {
                 let texts = (
                     row.get::<_, String>(0)?,
                     row.get::<_, Option<String>>(1)?,
                     row.get::<_, Option<String>>(2)?,
+                    row.get::<_, Option<String>>(7)?,
                 );
                 Ok((
                     texts,
@@ -253,7 +255,7 @@ impl Store {
                 ))
             },
         )?;
-        for ((id, parent, blob), size, created, last_used, step) in rows {
+        for ((id, parent, blob, origin), size, created, last_used, step) in rows {
             let size = match size {
                 Some(size) => size.cast_unsigned(),
                 None => {
@@ -262,10 +264,11 @@ impl Store {
                     size
                 }
             };
-            let made_of = blob.iter().chain(layers.get(&id).into_iter().flatten());
+            let maker = origin.as_ref().unwrap_or(&id);
+            let made_of = blob.iter().chain(layers.get(maker).into_iter().flatten());
             let image = made_of.filter_map(|digest| images.get(&digest.parse().ok()?)).next();
             items.push(Item {
-                needs: parent.into_iter().chain(blob.clone()).collect(),
+                needs: parent.into_iter().chain(origin).chain(blob.clone()).collect(),
                 depth: 0,
                 pinned: false,
                 usage: Usage {

@@ -17,7 +17,7 @@ use crate::error::index_failed;
 
 /// `rbld`, by which file(1) and we know the database.
 const APPLICATION: i32 = 0x7262_6c64;
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// How long another process may keep the database busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to open it.
@@ -30,7 +30,7 @@ CREATE TABLE blobs (
     created INTEGER NOT NULL, used INTEGER NOT NULL, boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE snapshots (
-    id TEXT PRIMARY KEY, parent TEXT, chain TEXT UNIQUE,
+    id TEXT PRIMARY KEY, parent TEXT, origin TEXT, chain TEXT UNIQUE,
     diff_id TEXT, blob TEXT, blob_size INTEGER, blob_type TEXT, newest INTEGER, size INTEGER,
     created INTEGER NOT NULL, used INTEGER NOT NULL, boot TEXT NOT NULL, durable INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
@@ -91,6 +91,9 @@ impl Index {
                 .map_err(index_failed("choose the journal"))?;
             create(&mut connection)?;
         }
+        if version(&connection)? == 1 {
+            upgrade(&mut connection)?;
+        }
         check(&connection, path)?;
         Ok(Index {
             connection: Mutex::new(connection),
@@ -149,6 +152,20 @@ fn create(connection: &mut Connection) -> Result<(), Error> {
         transaction.commit()
     };
     attempt().map_err(index_failed("make the tables"))
+}
+
+/// Adds what version 1 lacked, unless another process is quicker.
+fn upgrade(connection: &mut Connection) -> Result<(), Error> {
+    let mut attempt = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == 1 {
+            transaction.execute_batch("ALTER TABLE snapshots ADD COLUMN origin TEXT")?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()
+    };
+    attempt().map_err(index_failed("add a column"))
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<(), Error> {

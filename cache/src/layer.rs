@@ -103,11 +103,15 @@ pub struct Layer {
 
 impl Store {
     /// The changes of `snapshot` as a blob. A layer of a base image is given as it came; with `force` it too is made
-    /// anew, unless it came in this kind of compression. Whoever asks while another makes the same layer waits.
+    /// anew, unless it came in this kind of compression. Changes laid over another tree have the layer of their origin,
+    /// whatever the tree is. Whoever asks while another makes the same layer waits.
     ///
     /// # Errors
     /// If the snapshot cannot be read or the blob not be written.
     pub fn layer(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Layer, Error> {
+        if let Some(origin) = snapshot.origin() {
+            return self.layer(origin, compression, force);
+        }
         if let Some(layer) = self.original(snapshot, compression, force)? {
             return Ok(layer);
         }

@@ -4,7 +4,7 @@
 //! layer has whiteouts at its root must not show them. Options are those that keep the upper directory a plain set of
 //! changes: no redirects, no metadata-only copies, no index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Write as _;
 use std::io;
@@ -73,6 +73,9 @@ pub(crate) fn mount(
     }
     let mut lowers: Vec<PathBuf> = stack.iter().rev().map(Snapshot::directory).collect();
     lowers.push(store.path("empty"));
+    // The kernel wants no directory twice. Changes that were laid over a tree more than once hide what they did below.
+    let mut seen = HashSet::new();
+    lowers.retain(|lower| seen.insert(lower.clone()));
     let refused = |source: Errno| Error::Mount {
         path: path.clone(),
         layers: lowers.len(),

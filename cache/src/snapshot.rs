@@ -61,6 +61,8 @@ struct Node {
     parent: Option<Snapshot>,
     directory: PathBuf,
     base: Option<Base>,
+    /// The snapshot whose changes these are, on top of another parent.
+    origin: Option<Snapshot>,
 }
 
 /// Where a snapshot came from that was a layer of a base image.
@@ -105,6 +107,21 @@ impl Snapshot {
         self.0.directory.clone()
     }
 
+    /// The snapshot whose changes these are, if they were made elsewhere and laid over the parent.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Snapshot> {
+        self.0.origin.as_ref()
+    }
+
+    /// The directory whose owner, mode and time are those of the tree's root: changes laid over a tree leave them alone.
+    fn root_directory(&self) -> &Path {
+        let mut node = &self.0;
+        while let (Some(_), Some(parent)) = (&node.origin, &node.parent) {
+            node = &parent.0;
+        }
+        &node.directory
+    }
+
     /// Of a layer of a base image: the name of the stack that ends with it.
     #[must_use]
     pub fn chain_id(&self) -> Option<ChainId> {
@@ -145,6 +162,7 @@ fn open_directory(path: &Path) -> Result<File, Error> {
 struct Row {
     id: SnapshotId,
     parent: Option<SnapshotId>,
+    origin: Option<SnapshotId>,
     base: Option<Base>,
     used: i64,
 }
@@ -170,7 +188,14 @@ impl Store {
             missing.push(row);
         }
         for row in missing.into_iter().rev() {
-            snapshot = Some(self.keep_loaded(row.id, snapshot, row.base));
+            let origin = match row.origin {
+                Some(origin) => match self.snapshot(&origin)? {
+                    Some(origin) => Some(origin),
+                    None => return Ok(None),
+                },
+                None => None,
+            };
+            snapshot = Some(self.keep_loaded(row.id, snapshot, row.base, origin));
         }
         Ok(snapshot)
     }
@@ -212,7 +237,7 @@ impl Store {
         }
         match parent {
             Some(parent) => {
-                overlay::adopt_directory(&parent.directory(), &open_directory(&active.upper)?, &active.upper)?;
+                overlay::adopt_directory(parent.root_directory(), &open_directory(&active.upper)?, &active.upper)?;
             }
             None => {
                 let mode = rustix::fs::Mode::from_raw_mode(0o755);
@@ -261,15 +286,59 @@ impl Store {
             let other = chain.map(|chain| self.chain(&chain)).transpose()?.flatten();
             return other.ok_or(Error::NoSuchSnapshot(active.id));
         }
-        Ok(self.keep_loaded(active.id, parent.cloned(), base))
+        Ok(self.keep_loaded(active.id, parent.cloned(), base, None))
     }
 
-    fn keep_loaded(&self, id: SnapshotId, parent: Option<Snapshot>, base: Option<Base>) -> Snapshot {
+    /// The tree of `base` with the changes of `changes` laid over it, as if they had been made there. Nothing is copied:
+    /// the new snapshots share the directories and the layers of those of `changes`. These have to be plain sets of files,
+    /// filled in [`ActiveSnapshot::upper`] and not through a mount, for an overlay marks every new directory as hiding
+    /// what is below.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub fn lay_over(&self, base: &Snapshot, changes: &Snapshot) -> Result<Snapshot, Error> {
+        let mut top = base.clone();
+        for change in changes.stack() {
+            let origin = change.origin().unwrap_or(&change).clone();
+            let (lease, number) = self.lease().number();
+            let id = SnapshotId(lease, number);
+            let now = now();
+            self.index().write("record a snapshot", |transaction| {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO snapshots (id, parent, origin, size, created, used, boot)
+                         VALUES (?1, ?2, ?3, 0, ?4, ?4, ?5)",
+                    )?
+                    .execute(params![
+                        id.to_string(),
+                        top.id().to_string(),
+                        origin.id().to_string(),
+                        now,
+                        self.boot(),
+                    ])
+            })?;
+            top = self.keep_loaded(id, Some(top), None, Some(origin));
+        }
+        Ok(top)
+    }
+
+    fn keep_loaded(
+        &self,
+        id: SnapshotId,
+        parent: Option<Snapshot>,
+        base: Option<Base>,
+        origin: Option<Snapshot>,
+    ) -> Snapshot {
+        let directory = match &origin {
+            Some(origin) => origin.directory(),
+            None => self.path("snapshots").join(id.to_string()),
+        };
         let snapshot = Snapshot(Arc::new(Node {
             id,
             parent,
-            directory: self.path("snapshots").join(id.to_string()),
+            directory,
             base,
+            origin,
         }));
         self.loaded(|loaded| loaded.entry(id).or_insert(snapshot).clone())
     }
@@ -287,20 +356,26 @@ impl Store {
                 }),
                 _ => None,
             };
-            let (id, parent, used) = (text(0)?, text(1)?, row.get(8)?);
-            let unnamed = parent.is_some();
-            let parent = parent.and_then(|parent| parent.parse().ok());
-            let broken = unnamed && parent.is_none();
-            Ok(id
-                .and_then(|id| id.parse().ok())
-                .filter(|_| !broken)
-                .map(|id| Row { id, parent, base, used }))
+            let used = row.get(8)?;
+            // A name that cannot be read is as good as no snapshot.
+            let named = |column| Ok::<_, rusqlite::Error>(text(column)?.map(|name| name.parse::<SnapshotId>().ok()));
+            let row = match (named(0)?, named(1)?, named(9)?) {
+                (_, Some(None), _) | (_, _, Some(None)) | (None | Some(None), ..) => None,
+                (Some(Some(id)), parent, origin) => Some(Row {
+                    id,
+                    parent: parent.flatten(),
+                    origin: origin.flatten(),
+                    base,
+                    used,
+                }),
+            };
+            Ok(row)
         };
         let found = self
             .index()
             .read()
             .prepare_cached(&format!(
-                "SELECT id, parent, chain, diff_id, blob, blob_size, blob_type, newest, used FROM snapshots
+                "SELECT id, parent, chain, diff_id, blob, blob_size, blob_type, newest, used, origin FROM snapshots
                  WHERE {column} = ?1 AND (durable = 1 OR boot = ?2)"
             ))
             .and_then(|mut statement| statement.query_row(params![value, self.boot()], read).optional())

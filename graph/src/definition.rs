@@ -139,6 +139,7 @@ mod tests {
         };
         Op::File(FileOp {
             base,
+            names: None,
             actions: vec![FileAction::MakeDirectory(make)],
         })
     }

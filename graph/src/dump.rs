@@ -31,6 +31,10 @@ pub fn definition(definition: &Definition) -> String {
             Op::Local(local) => format!("local {} without {:?}", local.context, local.excludes),
             Op::Exec(exec) => exec_line(exec, &inputs),
             Op::File(file) => file_line(file, &inputs),
+            Op::Merge(merge) => {
+                let over: Vec<&str> = merge.over.iter().map(|over| inputs[over.0].as_str()).collect();
+                format!("merge {}, {}", inputs[merge.base.0], over.join(", "))
+            }
         };
         writeln!(text, "#{number} {line}").expect("writing to a string cannot fail");
     }
@@ -128,7 +132,11 @@ fn file_line(file: &FileOp, inputs: &[String]) -> String {
             ),
         })
         .collect();
-    format!("file on {base}: {}", actions.join("; "))
+    let names = file
+        .names
+        .map(|names| format!(" names of {}", inputs[names.0]))
+        .unwrap_or_default();
+    format!("file on {base}{names}: {}", actions.join("; "))
 }
 
 fn copy_text(copy: &Copy, inputs: &[String]) -> String {

@@ -11,8 +11,8 @@
 use oci::{Digest, Hasher, ImageName};
 
 use crate::op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op, Owner,
-    Process, Security, Unpack, UserName,
+    Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, MakeFile, MergeOp, NetworkMode, Op,
+    Owner, Process, Security, Unpack, UserName,
 };
 
 /// A value with canonical bytes, as specified in [the module](self).
@@ -87,6 +87,7 @@ impl Encode for Op {
             Op::Local(local) => local.encode(encoder),
             Op::Exec(exec) => exec.encode(encoder),
             Op::File(file) => file.encode(encoder),
+            Op::Merge(merge) => merge.encode(encoder),
         }
     }
 }
@@ -171,10 +172,23 @@ impl Encode for FileOp {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.text("op", "file");
         encoder.option("base", self.base, |encoder, base| encoder.number("base", base.0 as u64));
+        if let Some(names) = self.names {
+            encoder.number("names", names.0 as u64);
+        }
         encoder.list("actions", &self.actions, |encoder, action| match action {
             FileAction::Copy(copy) => copy.encode(encoder),
             FileAction::MakeDirectory(make) => make.encode(encoder),
             FileAction::MakeFile(make) => make.encode(encoder),
+        });
+    }
+}
+
+impl Encode for MergeOp {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text("op", "merge");
+        encoder.number("base", self.base.0 as u64);
+        encoder.list("over", &self.over, |encoder, over| {
+            encoder.number("input", over.0 as u64);
         });
     }
 }
@@ -258,6 +272,7 @@ mod tests {
     fn bytes_of_an_op_are_pinned() {
         let op = Op::File(FileOp {
             base: Some(InputIndex(0)),
+            names: None,
             actions: vec![FileAction::Copy(Copy {
                 from: InputIndex(1),
                 source: "/a".into(),

@@ -8,7 +8,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | op | one thing to do: get a source, run a process, change files |
+//! | op | one thing to do: get a source, run a process, change files, merge trees |
 //! | vertex | an op and the vertices whose results it reads |
 //! | input | a vertex whose result another reads, by its place in the list |
 //! | definition | vertices in an order in which every input comes before its reader, and the target |
@@ -38,7 +38,7 @@ pub use mount::{
     Access, Attributes, BindMount, CacheMount, Lent, Mount, MountKind, MountSource, SecretVariable, Sharing,
 };
 pub use op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, NetworkMode, Op,
-    Owner, Process, Security, Ulimit, Unpack, UserName,
+    Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, MergeOp,
+    NetworkMode, Op, Owner, Process, Security, Ulimit, Unpack, UserName,
 };
 pub use vertex::{Metadata, SourceLines, Vertex, VertexId};

@@ -20,6 +20,8 @@ pub enum Op {
     Exec(ExecOp),
     /// Files copied or made.
     File(FileOp),
+    /// Trees laid over one another.
+    Merge(MergeOp),
 }
 
 /// An image, pinned: the name was resolved when the graph was made.
@@ -122,6 +124,8 @@ pub struct Ulimit {
 pub struct FileOp {
     /// The tree to change; `None` is an empty one.
     pub base: Option<InputIndex>,
+    /// The tree in which names of owners are looked up; `None` is the one that is changed.
+    pub names: Option<InputIndex>,
     /// What to do, in order.
     pub actions: Vec<FileAction>,
 }
@@ -214,6 +218,18 @@ pub struct MakeFile {
     pub timestamp: Option<i64>,
 }
 
+/// A tree, and the changes that made others out of nothing laid over it, one after the other.
+///
+/// What the others hold hides what is at the same place below; directories are merged and get what the upper is like. No
+/// link is followed. None of the trees is read, so neither does any of them change what the others contribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeOp {
+    /// The lowest tree.
+    pub base: InputIndex,
+    /// Trees made on nothing, lowest first.
+    pub over: Vec<InputIndex>,
+}
+
 impl Op {
     /// The inputs the op reads, in the order of first mention.
     #[must_use]
@@ -234,13 +250,14 @@ impl Op {
                     .for_each(&mut add);
             }
             Op::File(file) => {
-                file.base.into_iter().for_each(&mut add);
+                file.base.into_iter().chain(file.names).for_each(&mut add);
                 for action in &file.actions {
                     if let FileAction::Copy(copy) = action {
                         add(copy.from);
                     }
                 }
             }
+            Op::Merge(merge) => [merge.base].iter().chain(&merge.over).copied().for_each(&mut add),
         }
         inputs
     }
@@ -252,6 +269,7 @@ impl Op {
             Op::Image(_) | Op::Local(_) => None,
             Op::Exec(exec) => exec.root,
             Op::File(file) => file.base,
+            Op::Merge(merge) => Some(merge.base),
         }
     }
 }

@@ -41,7 +41,10 @@ pub struct Index {
 
 /// What a name led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is matched at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is matched at once"
+)]
 pub enum ManifestKind {
     /// A single image.
     Manifest(Manifest),

@@ -77,10 +77,14 @@ pub(crate) fn of_directory(id: &str, begins_as: Option<(&str, &str)>) -> CacheKe
     CacheKey(encoder.finish())
 }
 
-/// The key of actions on files; `sources` has one entry for each copy, in order.
-pub(crate) fn of_file(op: &FileOp, base: CacheKey, sources: &[CopySource]) -> CacheKey {
+/// The key of actions on files. `names` is the key of the tree that names of owners are looked up in, if that is not the
+/// base; `sources` has one entry for each copy, in order.
+pub(crate) fn of_file(op: &FileOp, base: CacheKey, names: Option<CacheKey>, sources: &[CopySource]) -> CacheKey {
     let mut encoder = Encoder::new("file");
     encoder.bytes("base", base.0.raw());
+    if let Some(names) = names {
+        encoder.bytes("names", names.0.raw());
+    }
     encoder.number("actions", op.actions.len() as u64);
     let mut sources = sources.iter();
     for action in &op.actions {
@@ -94,6 +98,14 @@ pub(crate) fn of_file(op: &FileOp, base: CacheKey, sources: &[CopySource]) -> Ca
             }
         }
     }
+    CacheKey(encoder.finish())
+}
+
+/// The key of trees laid over one another.
+pub(crate) fn of_merge(base: CacheKey, over: &[CacheKey]) -> CacheKey {
+    let mut encoder = Encoder::new("merge");
+    encoder.bytes("base", base.0.raw());
+    encoder.list("over", over, |encoder, key| encoder.bytes("tree", key.0.raw()));
     CacheKey(encoder.finish())
 }
 
@@ -161,6 +173,7 @@ mod tests {
     fn the_path_of_a_source_matters_only_where_its_content_is_not_known() {
         let copy = |source: &str| FileOp {
             base: None,
+            names: None,
             actions: vec![FileAction::Copy(Copy {
                 from: InputIndex(0),
                 source: source.into(),
@@ -174,7 +187,7 @@ mod tests {
         };
         let content = [CopySource::Content(Digest::of(b"x"))];
         let tree = [CopySource::Tree(of_nothing())];
-        let key = |source: &str, sources: &[CopySource]| of_file(&copy(source), of_nothing(), sources);
+        let key = |source: &str, sources: &[CopySource]| of_file(&copy(source), of_nothing(), None, sources);
         assert_eq!(key("/a/x", &content), key("/b/x", &content));
         assert_ne!(key("/a/x", &tree), key("/b/x", &tree));
     }

@@ -219,6 +219,14 @@ impl Build {
                 found: Found::Yes(None),
             },
             Op::Exec(_) | Op::File(_) => self.find_work(id).await?,
+            Op::Merge(merge) => {
+                let base = self.key_below(id, Some(merge.base)).await?;
+                let mut over = Vec::new();
+                for input in &merge.over {
+                    over.push(self.key_below(id, Some(*input)).await?);
+                }
+                self.look_up(vertex, key::of_merge(base, &over)).await?
+            }
         };
         if !matches!(known.found, Found::No) && !matches!(vertex.op, Op::Local(_)) {
             self.solver.reporter.start(&vertex.metadata.name).cached();
@@ -254,6 +262,7 @@ impl Build {
     async fn find_work(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
         let vertex = self.definition.vertex(id);
         let base = self.key_below(id, vertex.op.base()).await?;
+        let names = self.key_of_names(id).await?;
         let readings = Reading::of(&vertex.op);
         let mut sources = Vec::new();
         for reading in &readings {
@@ -263,7 +272,7 @@ impl Build {
                 _ => CopySource::Tree(self.known(input).await?.key),
             });
         }
-        let quick_key = key_of(vertex, base, &sources);
+        let quick_key = key_of(vertex, base, names, &sources);
         let quick = self.look_up(vertex, quick_key).await?;
         // The layers of an image say as much as its files do, where all of them are read.
         let is_settled = |(source, reading): (&CopySource, &Reading)| {
@@ -281,7 +290,7 @@ impl Build {
                 *source = CopySource::Content(self.checksum(vertex, reading).await?);
             }
         }
-        let slow = self.look_up(vertex, key_of(vertex, base, &sources)).await?;
+        let slow = self.look_up(vertex, key_of(vertex, base, names, &sources)).await?;
         if let Found::Yes(_) = slow.found {
             self.solver
                 .store
@@ -294,7 +303,15 @@ impl Build {
         })
     }
 
-    /// The key of the tree below the vertex.
+    /// The key of the tree that names of owners are looked up in, if it is not the one that is changed.
+    async fn key_of_names(self: &Arc<Self>, id: VertexId) -> Result<Option<CacheKey>, Stopped> {
+        match &self.definition.vertex(id).op {
+            Op::File(graph::FileOp { names: Some(input), .. }) => self.key_below(id, Some(*input)).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The key of a tree that the vertex stands on.
     ///
     /// Where that has to wait for files still to be made, so has this vertex's own, and no record will know it: the
     /// stages that it reads are built meanwhile.
@@ -320,7 +337,7 @@ impl Build {
         let inputs = vertex.op.inputs().into_iter();
         let making = inputs.map(|input| async move {
             let id = vertex.inputs[input.0];
-            let is_stage = matches!(self.definition.vertex(id).op, Op::Exec(_) | Op::File(_));
+            let is_stage = matches!(self.definition.vertex(id).op, Op::Exec(_) | Op::File(_) | Op::Merge(_));
             if is_stage && matches!(self.known(id).await?.found, Found::No) {
                 self.snapshot(id).await?;
             }
@@ -361,7 +378,7 @@ impl Build {
         checksum.map_err(|error| self.fail_at_once(vertex, error))
     }
 
-    /// The trees and contexts that the vertex reads.
+    /// The trees and contexts that the vertex reads besides the one it changes.
     async fn sources(self: &Arc<Self>, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
         let base = vertex.op.base();
         let is_source = |input: &InputIndex| Some(*input) != base || reads_own_base(vertex);
@@ -555,10 +572,10 @@ fn failure(vertex: &Vertex, log: Option<PathBuf>, error: &StepError) -> Failure 
     }
 }
 
-fn key_of(vertex: &Vertex, base: CacheKey, sources: &[CopySource]) -> CacheKey {
+fn key_of(vertex: &Vertex, base: CacheKey, names: Option<CacheKey>, sources: &[CopySource]) -> CacheKey {
     match &vertex.op {
         Op::Exec(exec) => key::of_exec(exec, base, sources),
-        Op::File(file) => key::of_file(file, base, sources),
-        Op::Image(_) | Op::Local(_) => unreachable!("sources have keys of their own"),
+        Op::File(file) => key::of_file(file, base, names, sources),
+        Op::Image(_) | Op::Local(_) | Op::Merge(_) => unreachable!("they have keys of their own"),
     }
 }

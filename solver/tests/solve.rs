@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use cache::{CacheKey, Store};
 use graph::{
-    Builder, Copy, Definition, ExecOp, FileAction, FileOp, InputIndex, LocalSource, Metadata, NetworkMode, Op, Process,
-    Unpack, VertexId,
+    Builder, Copy, Definition, ExecOp, FileAction, FileOp, InputIndex, LocalSource, MergeOp, Metadata, NetworkMode, Op,
+    Process, Unpack, VertexId,
 };
 use oci::{Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, ImageName, Platform, PortError, ResolvedImage};
 use sandbox::{Cancel, Executor, Exit, Spec};
@@ -222,6 +222,7 @@ fn copy(builder: &mut Builder, base: Option<VertexId>, from: &[(VertexId, &str, 
     }
     let op = FileOp {
         base: base.map(|_| InputIndex(0)),
+        names: None,
         actions,
     };
     builder.add(
@@ -327,6 +328,31 @@ fn only_what_depends_on_an_edited_file_runs_again() {
         Vec::<String>::new(),
         "an old state is found again"
     );
+}
+
+#[test]
+fn linked_files_are_found_again_on_another_base() {
+    let Some(world) = World::new() else { return };
+    let graph = |base: &str| {
+        let mut builder = Builder::new();
+        let files = context(&mut builder);
+        let below = run(&mut builder, None, base);
+        let linked = copy(&mut builder, None, &[(files, "/a", "/d/a")]);
+        let merge = Op::Merge(MergeOp {
+            base: InputIndex(0),
+            over: vec![InputIndex(1)],
+        });
+        let merged = builder.add(merge, vec![below, linked], Metadata::default());
+        builder.finish(Some(merged))
+    };
+    world.write("a", "1");
+    let (one, ran) = world.build(graph("one o"));
+    assert_eq!(ran, ["one o"]);
+    let (two, ran) = world.build(graph("two t"));
+    assert_eq!(ran, ["two t"]);
+    assert_eq!(one.unwrap(), two.unwrap(), "the files are in the same directory");
+    assert_eq!(world.said().iter().filter(|text| *text == "cached").count(), 1);
+    assert_eq!(world.build(graph("one o")).1, Vec::<String>::new());
 }
 
 #[test]

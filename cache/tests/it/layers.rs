@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use cache::Compression;
+use cache::{Compression, Snapshot, Store};
 use oci::{Descriptor, DiffId, Digest, media_type};
 
 use crate::{Archive, can_mount, can_own, listing, new_store, read, step};
@@ -157,4 +157,63 @@ fn the_layer_of_a_base_image_stays_the_blob_it_came_in() {
         store.chain(&again.chain_id().unwrap()).unwrap().unwrap().id(),
         snapshot.id()
     );
+}
+
+/// A snapshot on nothing, made by `change` in its bare directory.
+fn bare(store: &Store, change: impl FnOnce(&std::path::Path)) -> Snapshot {
+    let active = store.prepare(None).unwrap();
+    change(active.upper());
+    active.commit().unwrap()
+}
+
+#[test]
+fn changes_laid_over_trees_keep_their_layer_and_their_directory() {
+    let (root, store) = new_store();
+    if !can_mount(&store) {
+        return;
+    }
+    let base = |text: &str| {
+        let archive = Archive::new()
+            .directory("d/")
+            .file("d/a", text)
+            .symlink("l", "d")
+            .file("f", "f");
+        archive.unpack(&store, None).unwrap()
+    };
+    let changes = bare(&store, |tree| {
+        fs::create_dir(tree.join("d")).unwrap();
+        fs::write(tree.join("d/b"), "linked").unwrap();
+        fs::create_dir(tree.join("l")).unwrap();
+        fs::write(tree.join("l/c"), "c").unwrap();
+    });
+    let over_one = store.lay_over(&base("one"), &changes).unwrap();
+    let over_two = store.lay_over(&base("two"), &changes).unwrap();
+    for (over, text) in [(&over_one, "one"), (&over_two, "two")] {
+        let tree = over.mount(&store).unwrap();
+        assert_eq!(
+            (read(&tree, "d/a"), read(&tree, "d/b")),
+            (text.to_owned(), "linked".to_owned())
+        );
+        assert_eq!((read(&tree, "l/c"), read(&tree, "f")), ("c".to_owned(), "f".to_owned()));
+        assert_eq!(over.directory(), changes.directory());
+    }
+    let layer = |snapshot| store.layer(snapshot, Compression::default(), false).unwrap();
+    assert_eq!(layer(&over_one), layer(&changes));
+    assert_eq!(layer(&over_two), layer(&changes));
+
+    let twice = store.lay_over(&over_one, &changes).unwrap();
+    let tree = twice.mount(&store).unwrap();
+    assert_eq!(
+        (read(&tree, "d/a"), read(&tree, "d/b")),
+        ("one".to_owned(), "linked".to_owned())
+    );
+    drop(tree);
+    let next = step(&store, Some(&twice), |tree| fs::remove_file(tree.join("d/b")).unwrap());
+    assert_eq!(listing(&store, &next), ["d/", "d/.wh.b"]);
+
+    // Another process finds all of it.
+    let other = Store::open(root.path()).unwrap();
+    let found = other.snapshot(&next.id()).unwrap().unwrap();
+    assert_eq!(found.parent().unwrap().directory(), changes.directory());
+    assert_eq!(found.stack().len(), 4);
 }

@@ -84,3 +84,21 @@ fn pruning_waits_for_other_processes() {
     drop(other);
     pruning.join().unwrap().unwrap();
 }
+
+#[test]
+fn changes_laid_over_a_tree_hold_those_they_came_from() {
+    let (_root, store) = new_store();
+    let make = |text: &str| {
+        let active = store.prepare(None).unwrap();
+        fs::write(active.upper().join("f"), text).unwrap();
+        active.commit().unwrap()
+    };
+    let (base, changes) = (make("base"), make("changes"));
+    let over = store.lay_over(&base, &changes).unwrap();
+    let removed: Vec<_> = store.prune(&Prune::default()).unwrap().removed;
+    let ids: Vec<_> = removed.iter().map(|usage| usage.id.clone()).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[0], over.id().to_string(), "what needs others goes first");
+    assert_eq!(removed[0].size, 0);
+    assert!(!changes.directory().exists());
+}

@@ -127,6 +127,7 @@ impl Converter<'_> {
         };
         let file = FileOp {
             base: None,
+            names: None,
             actions: vec![FileAction::Copy(copy)],
         };
         let name = self.builder.vertex(context).metadata.name.clone();
@@ -150,6 +151,7 @@ impl Converter<'_> {
             Tree::Empty => {
                 let nothing = FileOp {
                     base: None,
+                    names: None,
                     actions: Vec::new(),
                 };
                 let metadata = Metadata {

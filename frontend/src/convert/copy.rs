@@ -3,7 +3,10 @@
 //! An instruction is one file op; each of its sources becomes a copy in it, whose [`Origin`] says where the files are.
 
 use graph::pattern::PatternList;
-use graph::{Copy as CopyAction, FileAction, FileMode, FileOp, InputIndex, ModeError, Unpack};
+use graph::{
+    Copy as CopyAction, FileAction, FileMode, FileOp, InputIndex, MergeOp, Metadata, ModeError, Op, Unpack, UserName,
+    VertexId,
+};
 
 use super::history::Layer;
 use super::meta::owner;
@@ -24,6 +27,8 @@ struct Transfer<'a> {
     /// The mode as it was written.
     mode_text: Option<String>,
     parents: bool,
+    /// Whether it is a tree of its own; a mode goes with the ordinary way only, as BuildKit has it.
+    link: bool,
     excludes: &'a [String],
     placed: &'a Placed,
 }
@@ -43,7 +48,6 @@ impl Scope<'_, '_> {
                 Some(Remote::Http) => return Err(Diagnostic::new("source can't be a URL for COPY")),
             }
         }
-        refuse_unsupported(&transfer, &copy.chosen)?;
         let mut origins = Vec::new();
         for source in &transfer.paths {
             let tree = match from {
@@ -68,7 +72,6 @@ impl Scope<'_, '_> {
                 return Err(Diagnostic::new("checksum requires HTTP(S) or Git sources"));
             }
         }
-        refuse_unsupported(&transfer, &add.chosen)?;
         let unpack = match add.unpack {
             Some(false) => Unpack::Never,
             Some(true) | None => Unpack::Archives,
@@ -102,6 +105,7 @@ impl Scope<'_, '_> {
             sources,
             owner: filled(&chosen.owner)?,
             mode: mode.map_err(|error: ModeError| Diagnostic::new(error.to_string()))?,
+            link: chosen.link && mode_text.is_none(),
             mode_text,
             parents: false,
             excludes: &chosen.excludes,
@@ -134,8 +138,67 @@ impl Scope<'_, '_> {
         let mut metadata = self.metadata(transfer.placed, &expander, components);
         metadata.ignore_cache = self.ignores_cache();
         let destination = path::destination(&self.state.config.config.working_dir, &transfer.destination);
-        let mut inputs: Vec<_> = self.root().into_iter().collect();
-        let base = inputs.first().map(|_| InputIndex(0));
+        let root = self.root();
+        let tree = if transfer.link {
+            self.link(transfer, origins, &destination, root, metadata)
+        } else {
+            let (actions, inputs) = transfer.actions(origins, &destination, root);
+            let file = FileOp {
+                base: root.map(|_| InputIndex(0)),
+                names: None,
+                actions,
+            };
+            self.converter.add_files(file, inputs, metadata)
+        };
+        self.state.tree = Tree::Made(tree);
+        self.remember(format!("{text} # buildkit"), Layer::Made);
+        Ok(())
+    }
+
+    /// Copies to a tree of its own, which is laid over the stage's: so it depends on nothing in there but, if names are to
+    /// be looked up, on who its users are.
+    fn link(
+        &mut self,
+        transfer: &Transfer<'_>,
+        origins: Vec<Origin>,
+        destination: &str,
+        root: Option<VertexId>,
+        metadata: Metadata,
+    ) -> VertexId {
+        let of_name = |name: &UserName| matches!(name, UserName::Name(_));
+        let owner = transfer.owner.as_deref().map(owner);
+        let named = owner.is_some_and(|owner| of_name(&owner.user) || owner.group.as_ref().is_some_and(of_name));
+        let names = root.filter(|_| named);
+        let (actions, inputs) = transfer.actions(origins, destination, names);
+        let file = FileOp {
+            base: None,
+            names: names.map(|_| InputIndex(0)),
+            actions,
+        };
+        let made = self.converter.add_files(file, inputs, metadata.clone());
+        let Some(root) = root else { return made };
+        let merge = MergeOp {
+            base: InputIndex(0),
+            over: vec![InputIndex(1)],
+        };
+        let name = match metadata.name.split_once("] ") {
+            Some((number, text)) => format!("{number}] LINK {text}"),
+            None => format!("LINK {}", metadata.name),
+        };
+        let builder = &mut self.converter.builder;
+        builder.add(Op::Merge(merge), vec![root, made], Metadata { name, ..metadata })
+    }
+}
+
+impl Transfer<'_> {
+    /// What to do to get the files of all origins, and the inputs for that, `first` being the first of them.
+    fn actions(
+        &self,
+        origins: Vec<Origin>,
+        destination: &str,
+        first: Option<VertexId>,
+    ) -> (Vec<FileAction>, Vec<VertexId>) {
+        let mut inputs: Vec<_> = first.into_iter().collect();
         let below = inputs.len();
         let actions = origins.into_iter().map(|origin| {
             let known = inputs[below..].iter().position(|input| *input == origin.tree);
@@ -146,33 +209,17 @@ impl Scope<'_, '_> {
             FileAction::Copy(CopyAction {
                 from: InputIndex(place),
                 source: origin.path,
-                destination: destination.clone(),
-                owner: transfer.owner.as_deref().map(owner),
-                mode: transfer.mode.clone(),
+                destination: destination.to_owned(),
+                owner: self.owner.as_deref().map(owner),
+                mode: self.mode.clone(),
                 include: origin.include,
-                excludes: transfer.excludes.to_vec(),
+                excludes: self.excludes.to_vec(),
                 unpack: origin.unpack,
             })
         });
-        let file = FileOp {
-            base,
-            actions: actions.collect(),
-        };
-        self.state.tree = Tree::Made(self.converter.add_files(file, inputs, metadata));
-        self.remember(format!("{text} # buildkit"), Layer::Made);
-        Ok(())
+        (actions.collect(), inputs)
     }
-}
 
-fn refuse_unsupported(transfer: &Transfer<'_>, chosen: &Chosen) -> Result<(), Diagnostic> {
-    if !chosen.link {
-        return Ok(());
-    }
-    let what = format!("{} --link", transfer.instruction);
-    Err(Diagnostic::unsupported(what, &transfer.placed.lines))
-}
-
-impl Transfer<'_> {
     /// As history shows it.
     fn text(&self) -> String {
         let mut words = vec![self.instruction.to_owned()];

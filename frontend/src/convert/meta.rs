@@ -55,6 +55,7 @@ impl Scope<'_, '_> {
         let inputs: Vec<_> = self.root().into_iter().collect();
         let file = FileOp {
             base: inputs.first().map(|_| InputIndex(0)),
+            names: None,
             actions: vec![FileAction::MakeDirectory(make)],
         };
         self.state.tree = Tree::Made(self.converter.add_files(file, inputs, metadata));

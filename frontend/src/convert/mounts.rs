@@ -143,6 +143,7 @@ impl Scope<'_, '_> {
         let inputs: Vec<VertexId> = from.into_iter().collect();
         let file = FileOp {
             base: inputs.first().map(|_| InputIndex(0)),
+            names: None,
             actions: vec![FileAction::MakeDirectory(make)],
         };
         let metadata = Metadata {

@@ -83,6 +83,7 @@ impl Scope<'_, '_> {
         };
         let file = FileOp {
             base: None,
+            names: None,
             actions: vec![FileAction::MakeFile(make)],
         };
         let metadata = Metadata {

@@ -109,7 +109,6 @@ fn wrong_values_are_named() {
 #[test]
 fn what_is_not_converted_yet_is_named_with_its_line() {
     for (instruction, what) in [
-        ("COPY --link a /", "COPY --link"),
         ("ADD https://a/b /", "ADD from a remote address"),
         ("RUN --device=a/b=c x", "RUN --device"),
     ] {

@@ -43,6 +43,8 @@ fn every_layer_of_history_is_a_vertex_of_the_spine() {
     for text in [
         "FROM busybox\nENV a=b\nRUN x\nWORKDIR /\nWORKDIR /w\nCOPY a b c/\nADD d e\nCMD x\n",
         "FROM scratch\nCOPY a /\n",
+        "FROM busybox\nCOPY --link a /\nCOPY --link a /\nRUN x\nADD --link b /\n",
+        "FROM scratch\nCOPY --link a /\nCOPY --link b /\n",
         "FROM conf/empty AS a\nRUN a\nFROM a\nWORKDIR b\nLABEL x=y\nRUN c\n",
     ] {
         let plan = plan(text);
@@ -359,4 +361,26 @@ fn parents_are_kept_from_the_pivot_on() {
         let expected = format!("copy #0:{path} to /o/ {only} without [\"x\"]").replace("  ", " ");
         assert!(text.contains(&expected), "{source}: {text}");
     }
+}
+
+#[test]
+fn linked_files_are_a_tree_of_their_own() {
+    let text = "FROM busybox\nWORKDIR /w\nCOPY --link a .\nCOPY --link --chown=u:1 a b\nADD --link --chmod=600 a c\n";
+    let plan = plan(text);
+    let text = graph::dump::definition(&plan.definition);
+    let (_, steps) = text.split_once('\n').unwrap();
+    assert_eq!(
+        steps,
+        "#1 file on #0: make directory /w mode 755\n\
+         #2 local context\n\
+         #3 file on scratch: copy #2:/a to /w/\n\
+         #4 merge #1, #3\n\
+         #5 file on scratch names of #4: copy #2:/a to /w/b owner u:1\n\
+         #6 merge #4, #5\n\
+         #7 file on #6: copy or unpack #2:/a to /w/c mode 600\n\
+         target #7\n"
+    );
+    let names = names(&plan);
+    assert_eq!(names[3], "[3/5] COPY --link a .");
+    assert_eq!(names[4], "[3/5] LINK COPY --link a .");
 }

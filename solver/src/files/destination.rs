@@ -152,6 +152,10 @@ impl Destination {
 
     /// Makes a pipe, a device node, or an empty file in place of a socket.
     pub(super) fn make_node(&self, path: &[u8], kind: FileType, device: u64) -> Result<(), FilesError> {
+        if kind == FileType::CharacterDevice && device == 0 {
+            // How overlays mark what was removed: it would hide files of the trees below.
+            return Err(FilesError::Device { path: shown(path) });
+        }
         let (kind, device) = match kind {
             FileType::BlockDevice | FileType::CharacterDevice => (kind, device),
             FileType::Fifo => (kind, 0),

@@ -57,7 +57,7 @@ pub enum FilesError {
         path: String,
     },
     /// A device node, where making one is not allowed.
-    #[error("cannot make device {path} here: only the real root user may")]
+    #[error("cannot make device {path} here: only the real root user may, and none of number 0")]
     Device {
         /// Where it was to go.
         path: String,

@@ -8,23 +8,29 @@ use sandbox::users::{self, UserRef};
 
 use super::Work;
 use crate::StepError;
-use crate::files::{self, FilesError};
+use crate::files::{self, FilesError, Tree};
 
 /// Makes the changes, one after the other, to the work's base.
 pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError> {
     let active = work.prepare()?;
-    let tree = active.mount()?;
-    let root = tree.path();
+    // With nothing below, the directory of the changes is the tree. It could be laid over others then, which an overlay
+    // would prevent: that marks new directories as hiding what is below.
+    let mounted = work.base.as_ref().map(|_| active.mount()).transpose()?;
+    let root = mounted.as_ref().map_or(active.upper(), |tree| tree.path());
     let mut sources = HashMap::new();
     for action in &op.actions {
         if let FileAction::Copy(copy) = action {
             sources.insert(copy.from, work.sources.tree(copy.from)?);
         }
     }
-    // Names mean what they mean in the tree the files go to.
+    // Names mean what they mean in the tree the files go to, or are going to be laid over.
+    let known_in = match op.names.map(|input| work.sources.tree(input)).transpose()? {
+        Some(Tree::Directory(path)) => path,
+        Some(Tree::Context(_)) | None => root,
+    };
     let owner = |owner: &Owner| {
         Ok(users::owner(
-            root,
+            known_in,
             &user(&owner.user),
             owner.group.as_ref().map(user).as_ref(),
         )?)
@@ -37,7 +43,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
             done => done?,
         }
     }
-    drop(tree);
+    drop(mounted);
     Ok(active)
 }
 

@@ -15,6 +15,7 @@ use crate::{Solver, Step, StepError};
 mod exec;
 mod file;
 pub(crate) mod image;
+mod merge;
 mod mounts;
 
 /// The work of one vertex, ready to be done: its inputs are there.
@@ -38,6 +39,14 @@ pub(crate) enum Made {
     Meanwhile(Snapshot),
 }
 
+/// What the work of an op comes to.
+enum Done {
+    /// A tree to be committed.
+    Active(ActiveSnapshot),
+    /// A finished tree.
+    Snapshot(Snapshot),
+}
+
 impl Work {
     /// Does the work and records the result. Blocks.
     pub(crate) fn run(&self, step: &Step) -> Result<Made, StepError> {
@@ -49,15 +58,16 @@ impl Work {
         }
         let components = self.components()?;
         self.explain(step, &components)?;
-        let active = match &self.vertex.op {
-            Op::Exec(exec) => exec::run(self, exec, step)?,
-            Op::File(file) => file::run(self, file)?,
+        let done = match &self.vertex.op {
+            Op::Exec(exec) => Done::Active(exec::run(self, exec, step)?),
+            Op::File(file) => Done::Active(file::run(self, file)?),
+            Op::Merge(merge) => Done::Snapshot(merge::run(self, merge)?),
             Op::Image(_) | Op::Local(_) => unreachable!("sources are not run"),
         };
         if self.solver.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
-        self.keep(active, &components).map(Made::Now)
+        self.keep(done, &components).map(Made::Now)
     }
 
     /// Equal work is done once at a time on a store, whichever process does it.
@@ -78,8 +88,11 @@ impl Work {
         }
     }
 
-    fn keep(&self, active: ActiveSnapshot, components: &[(String, String)]) -> Result<Snapshot, StepError> {
-        let snapshot = active.commit()?;
+    fn keep(&self, done: Done, components: &[(String, String)]) -> Result<Snapshot, StepError> {
+        let snapshot = match done {
+            Done::Active(active) => active.commit()?,
+            Done::Snapshot(snapshot) => snapshot,
+        };
         let keys = (&self.key, self.alias.as_ref());
         record(&self.solver, &self.vertex, keys, components, &snapshot)?;
         Ok(snapshot)
