@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache::{Snapshot, Store};
 use export::Receipt;
-use frontend::{Plan, PlannedImage};
+use frontend::{Findings, Plan, PlannedImage};
 use sandbox::{Cancel, Isolation, Namespaces};
 use solver::{Failure, Import, Reporter, Session, Solver};
 
@@ -28,8 +28,10 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
     let request = Arc::new(request);
-    let built = interrupt::cancelling(&cancel, build(&request, setting, &reporter, &cancel)).await;
+    let findings = Findings::new();
+    let built = interrupt::cancelling(&cancel, build(&request, setting, &reporter, &cancel, &findings)).await;
     let failed = progress.finish();
+    ui::tell_warnings(request.progress, &findings.warnings());
     match built {
         Ok(receipt) => deliver::tell(&request, receipt.as_ref()),
         Err(error) => {
@@ -45,17 +47,11 @@ async fn build(
     setting: &Setting,
     reporter: &Reporter,
     cancel: &Cancel,
+    findings: &Findings,
 ) -> Result<Option<Receipt>, CommandError> {
     let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
-    let pull = if request.pull { Pull::Always } else { Pull::Missing };
-    let images = Images::new(
-        store.clone(),
-        images::client_options(&setting.environment),
-        pull,
-        reporter.clone(),
-    );
-    let images = Arc::new(images.under(policy(request)?));
-    let plan = plan(request, &images, reporter).await?;
+    let images = images(request, setting, &store, reporter)?;
+    let plan = plan(request, &images, reporter, findings).await?;
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
@@ -99,6 +95,19 @@ async fn build(
     Ok(receipt)
 }
 
+/// Where images come from, for this request.
+pub(crate) fn images(
+    request: &BuildRequest,
+    setting: &Setting,
+    store: &Store,
+    reporter: &Reporter,
+) -> Result<Arc<Images>, CommandError> {
+    let pull = if request.pull { Pull::Always } else { Pull::Missing };
+    let options = images::client_options(&setting.environment);
+    let images = Images::new(store.clone(), options, pull, reporter.clone());
+    Ok(Arc::new(images.under(policy(request)?)))
+}
+
 fn policy(request: &BuildRequest) -> Result<Option<Policy>, CommandError> {
     let read = |path: &std::path::PathBuf| Policy::read(path).map_err(|error| CommandError::usage(error.to_string()));
     request.policy.as_ref().map(read).transpose()
@@ -134,32 +143,48 @@ fn imports(request: &BuildRequest, images: &Arc<Images>, reporter: &Reporter) ->
     )))
 }
 
-async fn plan(request: &BuildRequest, images: &Images, reporter: &Reporter) -> Result<Plan, CommandError> {
+async fn plan(
+    request: &BuildRequest,
+    images: &Images,
+    reporter: &Reporter,
+    findings: &Findings,
+) -> Result<Plan, CommandError> {
     let name = &request.dockerfile.name;
     let step = reporter.start(format!("[internal] load build definition from {name}"));
-    match frontend::plan(&request.dockerfile.text, &request.options, images).await {
+    let planned = frontend::plan(&request.dockerfile.text, &request.options, images, findings).await;
+    for warning in findings.warnings() {
+        step.note(format!("WARN: {warning}"));
+    }
+    match planned {
         Ok(plan) => {
-            for warning in &plan.warnings {
-                let line = warning.lines.first().map(|lines| format!(" (line {})", lines.0.start));
-                step.note(format!("warning: {warning}{}", line.unwrap_or_default()));
-            }
             step.done();
             Ok(plan)
         }
         Err(error) => {
-            let failure = CommandError::failed("failed to build: failed to solve").because(&error);
             step.failed(Failure {
                 message: error.to_string(),
                 ..Failure::default()
             });
-            let excerpt = ui::excerpt(name, &request.dockerfile.text, &error.lines());
-            let failure = failure.report(excerpt.unwrap_or_default());
-            Err(match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
+            Err(refused(request, &error, "failed to build: failed to solve"))
         }
     }
+}
+
+/// Why no plan can be made of the Dockerfile, with the user's own lines; `what` failed.
+pub(crate) fn refused(request: &BuildRequest, error: &frontend::Error, what: &str) -> CommandError {
+    let failure = CommandError::failed(what).because(error);
+    let excerpt = ui::excerpt(&request.dockerfile.name, &request.dockerfile.text, &error.lines());
+    let failure = failure.report(excerpt.unwrap_or_default());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The error and its causes, in one line.
+pub(crate) fn chain(error: &frontend::Error) -> String {
+    let first = error.to_string();
+    CommandError::failed(first).because(error).message().to_owned()
 }
 
 fn build_failed(error: &solver::Error) -> CommandError {

@@ -5,6 +5,7 @@
 //! (`--push=false`).
 
 mod build;
+mod call;
 mod go_style;
 mod images;
 mod not_yet;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, Network, OutputArgs};
+pub(crate) use call::{Call, Format};
 pub(crate) use go_style::boolean;
 pub(crate) use images::{
     CompletionsArgs, DebugArgs, DebugCommand, ImagesArgs, InspectArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, RunArgs,

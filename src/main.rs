@@ -5,6 +5,7 @@
 
 mod build;
 mod caches;
+mod call;
 mod cli;
 mod commands;
 mod deliver;

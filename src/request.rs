@@ -13,6 +13,7 @@ mod secrets;
 mod ssh;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use oci::Platform;
 use solver::{Agent, Secret};
 
 use crate::cli::values::{ExtraHost, Pair};
-use crate::cli::{self, BuildArgs, Network};
+use crate::cli::{self, BuildArgs, Call, Network};
 use crate::commands::load::Loader;
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -68,6 +69,10 @@ pub(crate) struct BuildRequest {
     pub(crate) iidfile: Option<PathBuf>,
     /// Where what is known of the result is written.
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Where the Dockerfile was found, as the user would write it.
+    pub(crate) dockerfile_path: String,
+    /// What is asked instead of a build.
+    pub(crate) call: Option<Call>,
     /// Waits to load the image, once it is started for an output that asks for that.
     pub(crate) loader: Option<Loader>,
 }
@@ -100,6 +105,8 @@ impl BuildRequest {
             cache_from: caches::from(&args.input.cache_from, environment)?,
             cache_to: caches::to(&args.output.cache_to, &options.build_args, environment)?,
             loader: None,
+            dockerfile_path: dockerfile_path(args.input.file.as_deref(), &args.context, &dockerfile),
+            call: args.call.into_call(),
             dockerfile,
             contexts: folders,
             secrets: secrets::resolve(&args.run.secret, environment)?,
@@ -171,6 +178,15 @@ pub(crate) fn screen(environment: &Environment) -> Screen {
         is_terminal: environment.stderr_is_terminal && environment.text("TERM") != Some("dumb"),
         colours: environment.path("NO_COLOR").is_none(),
         log_lines: lines.unwrap_or(LOG_LINES),
+    }
+}
+
+/// As typed, or in the context as typed.
+fn dockerfile_path(typed: Option<&Path>, context: &OsStr, dockerfile: &DockerfileText) -> String {
+    let context = Path::new(context);
+    match typed {
+        None if context != Path::new(".") && context.is_dir() => context.join(&dockerfile.name).display().to_string(),
+        _ => dockerfile.name.clone(),
     }
 }
 

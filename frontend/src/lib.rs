@@ -8,6 +8,7 @@
 //!
 //! What this crate does not do: read files, run anything, talk to a registry, print.
 
+mod call;
 mod command;
 mod convert;
 mod diagnostic;
@@ -15,7 +16,9 @@ mod dump;
 mod duration;
 mod environment;
 pub mod ignore;
+mod lint;
 mod options;
+mod outline;
 pub mod parse;
 mod path;
 mod plan;
@@ -24,10 +27,13 @@ mod stage;
 mod suggest;
 mod words;
 
+pub use call::{check, outline, targets};
 pub use diagnostic::{Diagnostic, Error};
 pub use dump::ast_dump;
 pub use environment::Environment;
+pub use lint::{Findings, Rule, Warning};
 pub use options::{NamedContext, NoCache, Options};
+pub use outline::{Argument, Demand, Outline, Target};
 pub use parse::{Dockerfile, parse};
 pub use plan::{Plan, PlannedImage, plan};
 pub use words::{WordError, expand, words};

@@ -9,9 +9,10 @@ use oci::{Fetch, ImageConfig, ImageName, Platform, ResolvedImage};
 use crate::command::{Command, Placed};
 use crate::convert::Converter;
 use crate::diagnostic::Error;
+use crate::lint::{Findings, Linter};
 use crate::parse::{self, Dockerfile};
 use crate::stage::{Globals, Stages, WantedImage};
-use crate::{Diagnostic, Options, suggest};
+use crate::{Diagnostic, Options, lint, suggest};
 
 /// A build, ready to run.
 #[derive(Clone, Debug)]
@@ -24,8 +25,6 @@ pub struct Plan {
     pub multi_platform: bool,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.
     pub epoch: Option<i64>,
-    /// What is allowed but not good.
-    pub warnings: Vec<Diagnostic>,
     /// Build arguments that no ARG asks for and that mean nothing to the builder.
     pub unused_args: Vec<String>,
 }
@@ -45,24 +44,29 @@ pub(crate) type Wanted = (ImageName, Platform);
 /// What the images mean that a build starts or copies from.
 pub(crate) type Resolved = HashMap<Wanted, ResolvedImage>;
 
-/// Makes a plan of a Dockerfile. Only images that the target needs are looked up, all at once.
+/// Makes a plan of a Dockerfile. Only images that the target needs are looked up, all at once. What is allowed but not
+/// good goes to `findings`, for the first platform only.
 ///
 /// # Errors
 /// [`Error::Dockerfile`] for a wrong Dockerfile, [`Error::Image`] for an image that cannot be looked up.
-pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch) -> Result<Plan, Error> {
-    refuse_foreign_syntax(text, options)?;
-    let dockerfile = parse::parse(text)?;
-    let (metas, sections) = sections(&dockerfile)?;
+pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch, findings: &Findings) -> Result<Plan, Error> {
+    let reading = Reading::new(text, options, findings)?;
     let mut variants = Vec::new();
     for options in options.each_platform()? {
-        let globals = Globals::new(&metas, &sections, &dockerfile, &options)?;
-        let stages = Stages::new(sections.clone(), &globals, &options)?;
+        let linter = match variants.is_empty() {
+            true => reading.linter.clone(),
+            false => Linter::deaf(),
+        };
+        let globals = reading.globals(&options, linter)?;
+        let stages = Stages::new(reading.sections.clone(), &globals, &options)?;
         variants.push((options, globals, stages));
     }
     let resolved = resolve(variants.iter().map(|(_, _, stages)| stages), images).await?;
     let (mut builder, mut targets, mut planned) = (Builder::new(), Vec::new(), Vec::new());
     for (options, globals, stages) in &variants {
-        let (target, config) = Converter::new(options, globals, stages, &resolved, &mut builder).run()?;
+        let mut converter = Converter::new(options, globals, stages, &resolved, &mut builder);
+        converter.run()?;
+        let (target, config) = converter.finish();
         targets.push(target);
         planned.push(PlannedImage {
             platform: options.target_platform().clone(),
@@ -75,9 +79,50 @@ pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch) -> Result<
         images: planned,
         multi_platform: first.multi_platform,
         epoch: globals.epoch,
-        unused_args: unused_args(&metas, stages, options),
-        warnings: dockerfile.warnings,
+        unused_args: unused_args(&reading.metas, stages, options),
     })
+}
+
+/// A Dockerfile, read and understood as far as that goes without knowing any variable.
+pub(crate) struct Reading {
+    dockerfile: Dockerfile,
+    /// The ARGs before the first FROM.
+    metas: Vec<Placed>,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) linter: Linter,
+}
+
+impl Reading {
+    /// Reads `text`; what shows already goes to `findings`.
+    pub(crate) fn new(text: &[u8], options: &Options, findings: &Findings) -> Result<Reading, Diagnostic> {
+        refuse_foreign_syntax(text, options)?;
+        let linter = Linter::new(text, options, findings)?;
+        Reading::with(text, linter)
+    }
+
+    /// Reads `text` whatever the rules say.
+    pub(crate) fn unlinted(text: &[u8], options: &Options) -> Result<Reading, Diagnostic> {
+        refuse_foreign_syntax(text, options)?;
+        Reading::with(text, Linter::deaf())
+    }
+
+    fn with(text: &[u8], linter: Linter) -> Result<Reading, Diagnostic> {
+        let dockerfile = parse::parse(text)?;
+        lint::text::empty_continuations(&dockerfile.empty_continuations, &linter);
+        let (metas, sections) = sections(&dockerfile, &linter)?;
+        lint::text::sections(&sections, &linter);
+        Ok(Reading {
+            dockerfile,
+            metas,
+            sections,
+            linter,
+        })
+    }
+
+    /// The arguments before the first FROM, as a build with these options sees them.
+    pub(crate) fn globals(&self, options: &Options, linter: Linter) -> Result<Globals, Diagnostic> {
+        Globals::new(&self.metas, &self.sections, &self.dockerfile, options, linter)
+    }
 }
 
 /// A stage as written.
@@ -88,11 +133,13 @@ pub(crate) struct Section {
 }
 
 /// The ARGs before the first FROM, and the stages.
-fn sections(dockerfile: &Dockerfile) -> Result<(Vec<Placed>, Vec<Section>), Diagnostic> {
+fn sections(dockerfile: &Dockerfile, linter: &Linter) -> Result<(Vec<Placed>, Vec<Section>), Diagnostic> {
     let mut metas = Vec::new();
     let mut sections: Vec<Section> = Vec::new();
     for instruction in &dockerfile.instructions {
+        lint::text::instruction(instruction, linter);
         let placed = Placed::new(instruction)?;
+        lint::text::description(&placed, linter);
         match (&placed.command, sections.last_mut()) {
             (Command::From(_), _) => sections.push(Section {
                 from: placed,
@@ -146,7 +193,7 @@ fn refuse_foreign_syntax(text: &[u8], options: &Options) -> Result<(), Diagnosti
 }
 
 /// Looks up all images that the targets need, each once.
-async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &dyn Fetch) -> Result<Resolved, Error> {
+pub(crate) async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &dyn Fetch) -> Result<Resolved, Error> {
     let mut wanted: Vec<(WantedImage, &'a Stages)> = Vec::new();
     for stages in all {
         for image in stages.images() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use graph::Ulimit;
 
+use super::call::CallArgs;
 use super::not_yet::NotYet;
 use super::values::{self, ExtraHost, Pair};
 use crate::ui::Mode;
@@ -29,6 +30,10 @@ pub(crate) struct BuildArgs {
     /// What comes out.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+
+    /// What is asked instead.
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
 
     /// How the work is done.
     #[command(flatten)]

@@ -15,9 +15,7 @@ enum Takes {
 const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
     ("attest", None, Takes::Value, YET),
     ("builder", None, Takes::Value, "rbuild has no builder instances"),
-    ("call", None, Takes::Value, YET),
     ("cgroup-parent", None, Takes::Value, YET),
-    ("check", None, Takes::Nothing, YET),
     ("cpu-period", None, Takes::Value, YET),
     ("cpu-quota", None, Takes::Value, YET),
     ("cpu-shares", Some('c'), Takes::Value, YET),
@@ -28,7 +26,6 @@ const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
     ("memory", Some('m'), Takes::Value, YET),
     ("memory-swap", None, Takes::Value, YET),
     ("policy", None, Takes::Value, YET),
-    ("print", None, Takes::Value, YET),
     ("resource", None, Takes::Value, YET),
     ("security-opt", None, Takes::Value, YET),
     ("squash", None, Takes::Nothing, YET),

@@ -79,7 +79,6 @@ fn of_single_values_the_last_counts_and_lists_grow() {
 #[test]
 fn flags_not_supported_are_refused_by_name() {
     for (line, complaint) in [
-        ("--check .", "--check is not supported yet"),
         ("-m 1g .", "--memory is not supported yet"),
         (
             "--builder x .",

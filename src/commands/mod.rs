@@ -24,11 +24,11 @@ use std::process::ExitCode;
 use cache::Store;
 use sandbox::Isolation;
 
-use crate::build;
 use crate::cli::{Cli, Command};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::request::{self, BuildRequest};
+use crate::{build, call};
 
 /// Where a command works.
 pub(crate) struct Setting {
@@ -53,11 +53,14 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
         Command::Build(args) => {
             let root = root()?;
             let mut request = BuildRequest::resolve(*args, &environment)?;
-            if request.needs_loader() {
+            if request.call.is_none() && request.needs_loader() {
                 request.loader = Some(load::Loader::start(&environment)?);
             }
             let isolation = enter()?;
             let setting = Setting { root, environment };
+            if let Some(call) = request.call.take() {
+                return block_on(call::run(&call, request, &setting, &isolation));
+            }
             block_on(build::run(request, &setting, &isolation))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -114,7 +117,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
 }
 
 /// Writes an answer to standard output. A reader that has gone, as in `rbuild images | head -1`, has had enough.
-fn answer(text: impl Display) -> Result<ExitCode, CommandError> {
+pub(crate) fn answer(text: impl Display) -> Result<ExitCode, CommandError> {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

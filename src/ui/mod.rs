@@ -13,6 +13,7 @@ mod quiet;
 mod steps;
 pub(crate) mod text;
 mod tty;
+mod warnings;
 
 use std::io;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use solver::{Event, Reporter};
 pub(crate) use excerpt::excerpt;
 pub(crate) use failure::report;
 pub(crate) use steps::FailedStep;
+pub(crate) use warnings::tell_warnings;
 
 use steps::Steps;
 

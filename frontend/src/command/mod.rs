@@ -23,6 +23,10 @@ pub(crate) struct Placed {
     pub(crate) command: Command,
     /// As written, for progress.
     pub(crate) code: String,
+    /// Its name as written.
+    pub(crate) keyword: String,
+    /// The comments right above it.
+    pub(crate) comments: Vec<String>,
     /// Where it stands.
     pub(crate) lines: SourceLines,
 }
@@ -32,8 +36,8 @@ pub(crate) struct Placed {
 pub(crate) enum Command {
     From(From),
     Arg(Vec<ArgPair>),
-    Env(Vec<(String, String)>),
-    Label(Vec<(String, String)>),
+    Env(Pairs),
+    Label(Pairs),
     Maintainer(String),
     Workdir(String),
     User(String),
@@ -68,6 +72,23 @@ pub(crate) struct ArgPair {
     pub(crate) name: String,
     /// Its value if none is given, variables not replaced.
     pub(crate) default: Option<String>,
+}
+
+/// Names and values of ENV and LABEL, variables not replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Pairs {
+    pub(crate) list: Vec<(String, String)>,
+    /// What stands between a name and its value.
+    pub(crate) separator: Separator,
+}
+
+/// What stands between a name and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Separator {
+    /// An equals sign.
+    Equals,
+    /// A blank: the old form, of a single pair.
+    Blank,
 }
 
 /// A command: for the shell, or as it is.
@@ -124,6 +145,8 @@ impl Placed {
         Ok(Placed {
             command,
             code: instruction.code().to_owned(),
+            keyword: instruction.name.clone(),
+            comments: instruction.comments.clone(),
             lines: instruction.lines.clone(),
         })
     }
@@ -225,7 +248,7 @@ fn arg(instruction: &Instruction) -> Result<Vec<ArgPair>, Diagnostic> {
     instruction.arguments.iter().map(pair).collect()
 }
 
-fn pairs(instruction: &Instruction, name: &str) -> Result<Vec<(String, String)>, Diagnostic> {
+fn pairs(instruction: &Instruction, name: &str) -> Result<Pairs, Diagnostic> {
     read_flags(instruction, &[])?;
     if instruction.arguments.is_empty() {
         return Err(at_least_one(name));
@@ -234,7 +257,11 @@ fn pairs(instruction: &Instruction, name: &str) -> Result<Vec<(String, String)>,
         [key, value, ..] if !key.is_empty() => Ok((key.clone(), value.clone())),
         _ => Err(Diagnostic::new(format!("{name} names can not be blank"))),
     };
-    instruction.arguments.chunks(3).map(pair).collect()
+    let is_old = instruction.arguments.get(2).is_some_and(String::is_empty);
+    Ok(Pairs {
+        list: instruction.arguments.chunks(3).map(pair).collect::<Result<_, _>>()?,
+        separator: if is_old { Separator::Blank } else { Separator::Equals },
+    })
 }
 
 fn expose(instruction: &Instruction) -> Result<Vec<String>, Diagnostic> {

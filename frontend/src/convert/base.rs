@@ -6,11 +6,28 @@ use oci::{History, ImageConfig, ImageName, Platform, ResolvedImage};
 use super::progress::Counter;
 use super::{Converter, DEFAULT_PATH, State, Tree};
 use crate::environment::split;
+use crate::lint;
+use crate::lint::stage::Once;
+use crate::outline::Record;
 use crate::plan::Wanted;
 use crate::stage::{Base, Place, Stage};
 use crate::{Diagnostic, Environment, path};
 
 impl Converter<'_> {
+    /// Says which base images are for another platform than is built for.
+    pub(super) fn check_platforms(&self) {
+        for stage in self.stages.needed.iter().map(|place| &self.stages.list[*place]) {
+            let Base::Image { wanted, title: None } = &stage.base else {
+                continue;
+            };
+            let actual = &self.resolved[wanted].config;
+            if !is_empty(actual) {
+                let linter = &self.globals.linter;
+                lint::from::image_platform(&stage.image, &wanted.1, &actual.platform(), &stage.lines, linter);
+            }
+        }
+    }
+
     /// The state that a stage begins with.
     pub(super) fn base(&mut self, stage: &Stage, progress: &mut Counter) -> Result<State, Diagnostic> {
         let state = match &stage.base {
@@ -64,7 +81,8 @@ impl Converter<'_> {
         self.own(parent_stage, &mut parent);
         parent.config.config.on_build.clear();
         Ok(State {
-            has_command: false,
+            once: Once::default(),
+            record: Record::default(),
             triggers: Vec::new(),
             ..parent
         })
@@ -172,7 +190,9 @@ impl State {
             environment: Environment::new(),
             arguments: Vec::new(),
             platform: platform.clone(),
-            has_command: false,
+            once: Once::default(),
+            has_workdir: false,
+            record: Record::default(),
             triggers: Vec::new(),
         }
     }

@@ -52,7 +52,10 @@ impl Scope<'_, '_> {
         for source in &transfer.paths {
             let tree = match from {
                 Some(tree) => self.converter.files(tree),
-                None => self.converter.main_context(),
+                None => {
+                    self.check_ignored("Copy", source);
+                    self.converter.main_context()
+                }
             };
             origins.push(match copy.parents {
                 true => Origin::with_parents(tree, source),
@@ -80,7 +83,10 @@ impl Scope<'_, '_> {
         for source in &transfer.paths {
             origins.push(match Remote::of(source) {
                 Some(remote) => self.remote(remote, source, add, placed)?,
-                None => Origin::path(self.converter.main_context(), source, unpack),
+                None => {
+                    self.check_ignored("Add", source);
+                    Origin::path(self.converter.main_context(), source, unpack)
+                }
             });
         }
         self.transfer_files(&transfer, origins)
@@ -113,6 +119,13 @@ impl Scope<'_, '_> {
             destination: self.expand(&sources.destination)?,
             placed,
         })
+    }
+
+    /// Says whether the ignore file leaves out a source.
+    fn check_ignored(&self, verb: &str, source: &str) {
+        if let Some(ignored) = &self.converter.globals.ignored {
+            ignored.check(verb, source, &self.spot);
+        }
     }
 
     /// The files of the stage named by `--from`.

@@ -7,6 +7,7 @@ use oci::Empty;
 use super::history::Layer;
 use super::{Scope, refuse_word};
 use crate::Diagnostic;
+use crate::lint::{self, Spot};
 use crate::quote::{list, quote};
 
 impl Scope<'_, '_> {
@@ -20,7 +21,7 @@ impl Scope<'_, '_> {
                 .map_err(refuse_word)?
                 .words;
             for word in &words {
-                exposed.extend(ports(word).map_err(Diagnostic::new)?);
+                exposed.extend(ports(word, &self.spot).map_err(Diagnostic::new)?);
             }
         }
         for port in &exposed {
@@ -32,7 +33,7 @@ impl Scope<'_, '_> {
 }
 
 /// `port/protocol` for each port that `text` means.
-fn ports(text: &str) -> Result<Vec<String>, String> {
+fn ports(text: &str, spot: &Spot) -> Result<Vec<String>, String> {
     let (front, container) = match text.rsplit_once(':') {
         Some((front, container)) => (Some(front), container),
         None => (None, text),
@@ -46,11 +47,14 @@ fn ports(text: &str) -> Result<Vec<String>, String> {
     if range_text.is_empty() {
         return Err(invalid("no port specified".to_owned()));
     }
+    let written = protocol;
     let protocol = match protocol.to_lowercase().as_str() {
         "" => "tcp".to_owned(),
         known @ ("tcp" | "udp" | "sctp") => known.to_owned(),
         _ => return Err(invalid(format!("invalid proto: {protocol}"))),
     };
+    let is_mapped = !address.is_empty() || !host.is_empty();
+    lint::stage::port(text, written, is_mapped, spot);
     let bare = address
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -91,7 +95,7 @@ mod tests {
             ("[::1]:8080:80/tcp", vec!["80/tcp"]),
             ("8080:80", vec!["80/tcp"]),
         ] {
-            assert_eq!(ports(text).unwrap(), meant, "{text}");
+            assert_eq!(ports(text, &Spot::nowhere()).unwrap(), meant, "{text}");
         }
         for (text, message) in [
             ("abc", "invalid containerPort: abc"),
@@ -101,7 +105,7 @@ mod tests {
             ("/tcp", "invalid port: \"/tcp\": no port specified"),
             ("1.2.3:1:1", "invalid IP address: 1.2.3"),
         ] {
-            assert_eq!(ports(text).unwrap_err(), message);
+            assert_eq!(ports(text, &Spot::nowhere()).unwrap_err(), message);
         }
     }
 }

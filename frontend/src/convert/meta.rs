@@ -7,7 +7,7 @@ use super::history::Layer;
 use super::{Scope, Tree};
 use crate::command::{CommandLine, Placed};
 use crate::quote::{list, quote_list};
-use crate::{Diagnostic, duration, path};
+use crate::{Diagnostic, duration, lint, path};
 
 impl Scope<'_, '_> {
     pub(super) fn maintainer(&mut self, author: &str) -> Result<(), Diagnostic> {
@@ -25,6 +25,9 @@ impl Scope<'_, '_> {
 
     pub(super) fn workdir(&mut self, written: &str, placed: &Placed) -> Result<(), Diagnostic> {
         let written = self.expand(written)?;
+        if !std::mem::replace(&mut self.state.has_workdir, true) {
+            lint::stage::relative_workdir(&written, &self.state.platform.os, &self.spot);
+        }
         let config = &mut self.state.config.config;
         let directory = path::working_directory(&config.working_dir, &written);
         config.working_dir.clone_from(&directory);
@@ -90,28 +93,38 @@ impl Scope<'_, '_> {
     }
 
     pub(super) fn cmd(&mut self, line: &CommandLine) -> Result<(), Diagnostic> {
+        lint::stage::used_once(&mut self.state.once.command, &self.spot);
+        self.check_form(line);
         let args = self.args(line);
         self.remember(format!("CMD {}", quote_list(&args)), Layer::None);
         let config = &mut self.state.config.config;
         // Go writes no empty lists, so an empty command leaves no trace.
         config.cmd = Some(args).filter(|args| !args.is_empty());
         config.args_escaped = true;
-        self.state.has_command = true;
         Ok(())
     }
 
     pub(super) fn entrypoint(&mut self, line: &CommandLine) -> Result<(), Diagnostic> {
+        lint::stage::used_once(&mut self.state.once.entrypoint, &self.spot);
+        self.check_form(line);
         let args = self.args(line);
         self.remember(format!("ENTRYPOINT {}", quote_list(&args)), Layer::None);
         let config = &mut self.state.config.config;
         config.entrypoint = Some(args).filter(|args| !args.is_empty());
-        if !self.state.has_command {
+        if self.state.once.command.is_none() {
             config.cmd = None;
         }
         Ok(())
     }
 
+    fn check_form(&self, line: &CommandLine) {
+        if let CommandLine::Shell(_) = line {
+            lint::stage::shell_form(&self.state.config.config.shell, &self.spot);
+        }
+    }
+
     pub(super) fn healthcheck(&mut self, check: &Healthcheck) -> Result<(), Diagnostic> {
+        lint::stage::used_once(&mut self.state.once.healthcheck, &self.spot);
         let text = format!(
             "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
             list(&check.test),

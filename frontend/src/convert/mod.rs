@@ -18,9 +18,12 @@ use graph::{Builder, FileOp, Metadata, Op, VertexId};
 use oci::{ImageConfig, Platform};
 
 use crate::command::{Command, Placed};
+use crate::lint::stage::Once;
+use crate::lint::{self, Spot};
+use crate::outline::Record;
 use crate::plan::Resolved;
 use crate::stage::{Globals, Place, Stage, Stages};
-use crate::words::WordError;
+use crate::words::{Expander, WordError};
 use crate::{Diagnostic, Environment, Options, path};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,8 +49,12 @@ struct State {
     /// Names and values of the arguments declared, in order.
     arguments: Vec<(String, Option<String>)>,
     platform: Platform,
-    /// Whether CMD was used in this stage.
-    has_command: bool,
+    /// Where in this stage instructions stand that only count once.
+    once: Once,
+    /// Whether the Dockerfile has set the working directory, in this stage or one it is based on.
+    has_workdir: bool,
+    /// What this stage can be given.
+    record: Record,
     /// The triggers of this stage's own ONBUILDs.
     triggers: Vec<String>,
 }
@@ -68,6 +75,8 @@ struct Scope<'a, 'c> {
     converter: &'c mut Converter<'a>,
     stage: &'a Stage,
     state: State,
+    /// The instruction under conversion, as the linter sees it.
+    spot: Spot,
     progress: progress::Counter,
 }
 
@@ -90,13 +99,20 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Converts what the target needs: the vertex of its tree and the image's configuration.
-    pub(crate) fn run(mut self) -> Result<(Option<VertexId>, ImageConfig), Diagnostic> {
+    /// Converts the stages that are needed.
+    pub(crate) fn run(&mut self) -> Result<(), Diagnostic> {
         let stages = self.stages;
+        self.check_platforms();
         for place in &stages.needed {
             let state = self.stage(*place)?;
             self.states[*place] = Some(state);
         }
+        self.globals.linter.verdict()
+    }
+
+    /// The vertex of the target's tree and the image's configuration, once all is converted.
+    pub(crate) fn finish(mut self) -> (Option<VertexId>, ImageConfig) {
+        let stages = self.stages;
         let mut target = self.states[stages.target]
             .take()
             .expect("the target is among the stages needed");
@@ -115,7 +131,20 @@ impl<'a> Converter<'a> {
             Tree::Empty => None,
             Tree::Made(id) | Tree::Lent(id) => Some(id),
         };
-        Ok((tree, config))
+        (tree, config)
+    }
+
+    pub(crate) fn stages(&self) -> &Stages {
+        self.stages
+    }
+
+    pub(crate) fn globals(&self) -> &Globals {
+        self.globals
+    }
+
+    /// What the stage at `place` can be given, if it was converted.
+    pub(crate) fn record(&self, place: Place) -> Option<&Record> {
+        self.states[place].as_ref().map(|state| &state.record)
     }
 
     fn stage(&mut self, place: Place) -> Result<State, Diagnostic> {
@@ -129,9 +158,11 @@ impl<'a> Converter<'a> {
             converter: self,
             stage,
             state,
+            spot: Spot::nowhere(),
             progress,
         };
         for (index, placed) in stage.commands.iter().enumerate() {
+            scope.spot = scope.converter.globals.linter.at(placed);
             scope
                 .command(index, placed)
                 .map_err(|error| error.or_at(&placed.lines))?;
@@ -165,7 +196,7 @@ impl Scope<'_, '_> {
     fn command(&mut self, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
         match &placed.command {
             Command::From(_) => unreachable!("a stage has one FROM, and that is not among its commands"),
-            Command::Arg(pairs) => self.arg(pairs),
+            Command::Arg(pairs) => self.arg(pairs, placed),
             Command::Env(pairs) => self.env(pairs),
             Command::Label(pairs) => self.label(pairs),
             Command::Maintainer(author) => self.maintainer(author),
@@ -187,11 +218,17 @@ impl Scope<'_, '_> {
 
     /// A word with the stage's variables.
     fn expand(&self, word: &str) -> Result<String, Diagnostic> {
-        self.converter
-            .globals
-            .expander
-            .text(word, &self.state.environment)
-            .map_err(refuse_word)
+        self.expand_by(&self.converter.globals.expander, word)
+    }
+
+    /// A word as `expander` reads it, with the stage's variables.
+    fn expand_by(&self, expander: &Expander, word: &str) -> Result<String, Diagnostic> {
+        let State {
+            environment, arguments, ..
+        } = &self.state;
+        let expansion = expander.expand(word, environment).map_err(refuse_word)?;
+        lint::stage::undefined(&expansion, arguments, environment, &self.spot);
+        Ok(expansion.text)
     }
 
     fn expand_all(&self, words: &[String]) -> Result<Vec<String>, Diagnostic> {

@@ -9,7 +9,7 @@ use super::{Scope, Tree};
 use crate::command::Run;
 use crate::command::mount::{Asked, Kind};
 use crate::quote::quote;
-use crate::{Diagnostic, path};
+use crate::{Diagnostic, outline, path};
 
 /// The variable by which programs find an agent.
 pub(super) const AGENT: &str = "SSH_AUTH_SOCK";
@@ -154,12 +154,14 @@ impl Scope<'_, '_> {
         self.converter.add_files(file, inputs, metadata)
     }
 
-    fn secret(&self, asked: &Asked, mounts: &mut Mounts) {
+    fn secret(&mut self, asked: &Asked, mounts: &mut Mounts) {
         let id = match (asked.source.as_str(), asked.id.as_str()) {
             ("", "") => base_name(&asked.target),
             ("", id) => id,
             (source, _) => source,
         };
+        let lines = &self.spot.lines;
+        outline::demand(&mut self.state.record.secrets, id, asked.required, lines);
         let secret = Lent {
             id: id.to_owned(),
             required: asked.required,
@@ -184,11 +186,13 @@ impl Scope<'_, '_> {
         });
     }
 
-    fn ssh(&self, asked: &Asked, mounts: &mut Mounts) {
+    fn ssh(&mut self, asked: &Asked, mounts: &mut Mounts) {
         let id = match asked.id.as_str() {
             "" => "default",
             id => id,
         };
+        let lines = &self.spot.lines;
+        outline::demand(&mut self.state.record.agents, id, asked.required, lines);
         let target = match asked.target.as_str() {
             "" => format!("/run/buildkit/ssh_agent.{}", mounts.agents),
             target => self.place(target),

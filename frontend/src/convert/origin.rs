@@ -100,7 +100,7 @@ impl Scope<'_, '_> {
             quotes: Quotes::Ordinary,
             ..Expander::new('\\')
         };
-        expander.text(text, &self.state.environment).map_err(super::refuse_word)
+        self.expand_by(&expander, text)
     }
 
     /// What a remote source of ADD is, as a tree of the graph: the place where such sources enter it.

@@ -1,19 +1,22 @@
 //! ARG, ENV and LABEL: names and values.
 
-use super::history::Layer;
-use super::{Scope, refuse_word};
-use crate::Diagnostic;
-use crate::command::ArgPair;
-use crate::environment::split;
+use std::collections::BTreeSet;
 
-/// Arguments that say something to the builder and nothing to processes.
-const UNSEEN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+use super::Scope;
+use super::history::Layer;
+use crate::command::{ArgPair, Pairs, Placed, Separator};
+use crate::environment::split;
+use crate::lint::stage::UNSEEN;
+use crate::outline::{self, Declaration};
+use crate::{Diagnostic, lint};
 
 impl Scope<'_, '_> {
-    pub(super) fn arg(&mut self, pairs: &[ArgPair]) -> Result<(), Diagnostic> {
+    pub(super) fn arg(&mut self, pairs: &[ArgPair], placed: &Placed) -> Result<(), Diagnostic> {
         let mut text = "ARG".to_owned();
         for ArgPair { name, default } in pairs {
+            lint::stage::secret("ARG", name, &self.spot);
             let value = self.argument(name, default.as_deref())?;
+            self.record_argument(name, default.as_deref(), value.as_deref(), placed);
             text = format!("{text} {name}");
             if let Some(value) = &value {
                 text = format!("{text}={value}");
@@ -35,17 +38,29 @@ impl Scope<'_, '_> {
         let globals = self.converter.globals;
         match default {
             None => Ok(globals.arguments.get(name).map(str::to_owned)),
-            Some(default) => globals
-                .expander
-                .text(default, &self.state.environment)
-                .map(Some)
-                .map_err(refuse_word),
+            Some(default) => self.expand(default).map(Some),
         }
     }
 
-    pub(super) fn env(&mut self, pairs: &[(String, String)]) -> Result<(), Diagnostic> {
+    /// Notes that the stage can be given the argument. One without any value of its own is the one from above FROM.
+    fn record_argument(&mut self, name: &str, default: Option<&str>, value: Option<&str>, placed: &Placed) {
+        let is_given = self.converter.options.build_args.contains_key(name);
+        let is_from_above = default.is_none() && !is_given && self.converter.globals.arguments.get(name).is_some();
+        let declaration = Declaration {
+            value: value.unwrap_or_default().to_owned(),
+            description: outline::description(&placed.comments, name),
+            lines: placed.lines.clone(),
+            needs: BTreeSet::new(),
+        };
+        let declaration = (!is_from_above).then_some(declaration);
+        self.state.record.argument(name, declaration);
+    }
+
+    pub(super) fn env(&mut self, pairs: &Pairs) -> Result<(), Diagnostic> {
         let mut text = "ENV".to_owned();
-        for (name, value) in self.expanded(pairs)? {
+        for (name, value) in self.expanded(&pairs.list)? {
+            self.check_separator(pairs.separator);
+            lint::stage::secret("ENV", &name, &self.spot);
             text = format!("{text} {name}={value}");
             let line = format!("{name}={value}");
             let env = &mut self.state.config.config.env;
@@ -59,9 +74,16 @@ impl Scope<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn label(&mut self, pairs: &[(String, String)]) -> Result<(), Diagnostic> {
+    fn check_separator(&self, separator: Separator) {
+        if separator == Separator::Blank {
+            lint::stage::legacy_pair(&self.spot);
+        }
+    }
+
+    pub(super) fn label(&mut self, pairs: &Pairs) -> Result<(), Diagnostic> {
         let mut text = "LABEL".to_owned();
-        for (name, value) in self.expanded(pairs)? {
+        for (name, value) in self.expanded(&pairs.list)? {
+            self.check_separator(pairs.separator);
             text = format!("{text} {name}={value}");
             self.state.config.config.labels.insert(name, value);
         }

@@ -32,8 +32,8 @@ pub struct Dockerfile {
     pub instructions: Vec<Instruction>,
     /// The character that continues lines and takes the meaning from letters: `\` or a backtick.
     pub escape: char,
-    /// What is allowed but not good.
-    pub warnings: Vec<Diagnostic>,
+    /// The last lines of instructions that have an empty line in them: allowed but not good.
+    pub empty_continuations: Vec<SourceLines>,
 }
 
 /// One instruction.
@@ -83,7 +83,7 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, Diagnostic> {
         directives: directive::Reader::new(),
         escape: '\\',
         comments: Vec::new(),
-        warnings: Vec::new(),
+        empty_continuations: Vec::new(),
     };
     let mut instructions = Vec::new();
     while let Some(instruction) = reader.instruction()? {
@@ -96,7 +96,7 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, Diagnostic> {
         directives: reader.directives.found,
         instructions,
         escape: reader.escape,
-        warnings: reader.warnings,
+        empty_continuations: reader.empty_continuations,
     })
 }
 
@@ -116,7 +116,7 @@ struct Reader<'a> {
     directives: directive::Reader,
     escape: char,
     comments: Vec<String>,
-    warnings: Vec<Diagnostic>,
+    empty_continuations: Vec<SourceLines>,
 }
 
 impl Reader<'_> {
@@ -165,7 +165,7 @@ impl Reader<'_> {
             Piece::Last(text) => (text.to_owned(), false),
             Piece::Continued(text) => (text.to_owned(), true),
         };
-        let mut blank_line = None;
+        let mut has_empty_line = false;
         while more {
             let Some(line) = self.lines.next() else { break };
             let line = line.trim_end_matches(['\r', '\n']);
@@ -173,7 +173,7 @@ impl Reader<'_> {
                 continue;
             }
             if line.trim_start().is_empty() {
-                blank_line = Some(self.lines.here());
+                has_empty_line = true;
                 continue;
             }
             match line::piece(line, self.escape) {
@@ -184,11 +184,8 @@ impl Reader<'_> {
                 Piece::Continued(part) => text.push_str(part),
             }
         }
-        if let Some(lines) = blank_line {
-            let warning = Diagnostic::new(format!("empty continuation line found in: {text}"))
-                .at(&lines)
-                .hint("a later version of the Dockerfile language will refuse it");
-            self.warnings.push(warning);
+        if has_empty_line {
+            self.empty_continuations.push(self.lines.here());
         }
         text
     }

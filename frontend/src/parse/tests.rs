@@ -156,9 +156,9 @@ fn comments_document_the_instruction_below() {
 }
 
 #[test]
-fn an_empty_continuation_is_a_warning() {
+fn an_empty_continuation_is_noted_at_the_last_line() {
     let dockerfile = parse(b"FROM a\nRUN b \\\n\n  c\n").unwrap();
-    assert_eq!(dockerfile.warnings[0].lines, [SourceLines(3..4)]);
+    assert_eq!(dockerfile.empty_continuations, [SourceLines(4..5)]);
 }
 
 #[test]

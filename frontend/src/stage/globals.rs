@@ -1,13 +1,17 @@
 //! What is known before the first FROM: the arguments of the platform and those that the Dockerfile declares up there.
 
-use graph::SourceLines;
+use std::collections::{BTreeMap, BTreeSet};
+
 use oci::Platform;
 
 use crate::command::{ArgPair, Command, From, Placed};
+use crate::lint::stage::Ignored;
+use crate::lint::{self, Linter, Spot};
+use crate::outline::{self, Declaration};
 use crate::parse::Dockerfile;
 use crate::plan::Section;
 use crate::quote::quote;
-use crate::words::Expander;
+use crate::words::{Expander, Expansion};
 use crate::{Diagnostic, Environment, Options, suggest};
 
 /// What is known before the first FROM.
@@ -19,6 +23,23 @@ pub(crate) struct Globals {
     pub(crate) expander: Expander,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<i64>,
+    /// What is declared up there, with or without a value.
+    pub(crate) declared: BTreeMap<String, Declaration>,
+    /// What the ignore file leaves out, if that can be told.
+    pub(crate) ignored: Option<Ignored>,
+    /// The variables that a FROM may use.
+    names: BTreeSet<String>,
+    /// Hears of what is allowed but not good.
+    pub(crate) linter: Linter,
+}
+
+/// What a FROM says, variables replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) image: String,
+    pub(crate) platform: Option<Platform>,
+    /// The arguments in it.
+    pub(crate) used: BTreeSet<String>,
 }
 
 impl Globals {
@@ -28,49 +49,62 @@ impl Globals {
         sections: &[Section],
         dockerfile: &Dockerfile,
         options: &Options,
+        linter: Linter,
     ) -> Result<Globals, Diagnostic> {
         let expander = Expander::new(dockerfile.escape);
-        let mut arguments = predefined(sections, options);
-        for placed in metas {
-            let Command::Arg(pairs) = &placed.command else {
-                continue;
-            };
-            for ArgPair { name, default } in pairs {
-                let value = match (options.build_args.get(name), default) {
-                    (Some(given), _) => given.clone(),
-                    (None, Some(default)) => expander
-                        .text(default, &arguments)
-                        .map_err(|error| Diagnostic::new(error.to_string()).at(&placed.lines))?,
-                    (None, None) => continue,
-                };
-                arguments.set(name, value);
-            }
+        let predefined = predefined(sections, options);
+        // If even the defaults make no sense, what follows says so.
+        if let Ok((defaults, _)) = evaluate(metas, predefined.clone(), &expander, &BTreeMap::new()) {
+            lint::from::default_names(sections, &expander, &defaults, &linter);
         }
+        let (arguments, declared) = evaluate(metas, predefined, &expander, &options.build_args)?;
         let epoch = epoch(&arguments, options)?;
+        let set = arguments.iter().map(|(name, _)| name.to_owned());
+        let names = declared.keys().cloned().chain(set).collect();
         Ok(Globals {
             arguments,
             expander,
             epoch,
+            declared,
+            ignored: Ignored::new(&options.excludes),
+            names,
+            linter,
         })
     }
 
     /// The image and the platform of a FROM.
-    pub(crate) fn from(&self, from: &From, lines: &SourceLines) -> Result<(String, Option<Platform>), Diagnostic> {
-        let refuse = |message: String| Diagnostic::new(message).at(lines);
+    pub(crate) fn from(&self, from: &From, placed: &Placed) -> Result<Start, Diagnostic> {
+        let refuse = |message: String| Diagnostic::new(message).at(&placed.lines);
+        let spot = self.linter.at(placed);
         let image = self
             .expander
-            .text(&from.image, &self.arguments)
+            .expand(&from.image, &self.arguments)
             .map_err(|error| refuse(error.to_string()))?;
-        if image.is_empty() {
+        lint::from::undeclared(&image, &self.names, &spot);
+        if image.text.is_empty() {
             return Err(refuse(format!("base name ({}) should not be blank", from.image)));
         }
-        let Some(written) = &from.platform else {
-            return Ok((image, None));
+        let mut origin = Start {
+            image: image.text,
+            platform: None,
+            used: image.matched,
         };
-        let expansion = self
-            .expander
-            .expand(written, &self.arguments)
-            .map_err(|error| refuse(format!("failed to process arguments for platform {written}: {error}")))?;
+        if let Some(written) = &from.platform {
+            let platform = self
+                .expander
+                .expand(written, &self.arguments)
+                .map_err(|error| refuse(format!("failed to process arguments for platform {written}: {error}")))?;
+            lint::from::undeclared(&platform, &self.names, &spot);
+            lint::from::redundant_platform(written, &platform, &self.arguments, &spot);
+            lint::from::constant_platform(from.name.as_deref().unwrap_or_default(), &platform, &spot);
+            origin.platform = Some(self.platform(written, &platform, &spot)?);
+            origin.used.extend(platform.matched);
+        }
+        Ok(origin)
+    }
+
+    fn platform(&self, written: &str, expansion: &Expansion, spot: &Spot) -> Result<Platform, Diagnostic> {
+        let refuse = |message: String| Diagnostic::new(message).at(&spot.lines);
         let suggested = |message: String| {
             let names = || self.arguments.iter().map(|(name, _)| name);
             let near = expansion
@@ -86,12 +120,57 @@ impl Globals {
             let message = format!("empty platform value from expression {written}");
             return Err(refuse(suggested(message)));
         }
-        let platform = expansion
+        expansion
             .text
             .parse()
-            .map_err(|error| refuse(suggested(format!("failed to parse platform {written}: {error}"))))?;
-        Ok((image, Some(platform)))
+            .map_err(|error| refuse(suggested(format!("failed to parse platform {written}: {error}"))))
     }
+}
+
+/// The values of the ARGs `metas` on top of `arguments`, where `given` are those the user gave; and the declarations.
+fn evaluate(
+    metas: &[Placed],
+    mut arguments: Environment,
+    expander: &Expander,
+    given: &BTreeMap<String, String>,
+) -> Result<(Environment, BTreeMap<String, Declaration>), Diagnostic> {
+    let mut declared: BTreeMap<String, Declaration> = BTreeMap::new();
+    for placed in metas {
+        let Command::Arg(pairs) = &placed.command else {
+            continue;
+        };
+        for ArgPair { name, default } in pairs {
+            let mut needs = BTreeSet::new();
+            let value = match (given.get(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => {
+                    let expansion = expander
+                        .expand(default, &arguments)
+                        .map_err(|error| Diagnostic::new(error.to_string()).at(&placed.lines))?;
+                    needs = expansion.matched;
+                    Some(expansion.text)
+                }
+                (None, None) => None,
+            };
+            // An argument made of its own earlier value needs what that needed.
+            if needs.remove(name)
+                && let Some(earlier) = declared.get(name)
+            {
+                needs.extend(earlier.needs.iter().cloned());
+            }
+            if let Some(value) = &value {
+                arguments.set(name, value);
+            }
+            let declaration = Declaration {
+                value: value.unwrap_or_default(),
+                description: outline::description(&placed.comments, name),
+                lines: placed.lines.clone(),
+                needs,
+            };
+            declared.insert(name.clone(), declaration);
+        }
+    }
+    Ok((arguments, declared))
 }
 
 /// The arguments that describe platforms and the target.

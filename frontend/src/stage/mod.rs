@@ -5,18 +5,18 @@
 
 mod globals;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use graph::SourceLines;
 use oci::{ImageName, Platform, Reference};
 
-pub(crate) use globals::Globals;
+pub(crate) use globals::{Globals, Start};
 
 use crate::command::{Command, Placed, mount};
 use crate::plan::{Section, Wanted};
 use crate::quote::quote;
 use crate::words::Expander;
-use crate::{Diagnostic, Environment, NamedContext, Options, suggest};
+use crate::{Diagnostic, Environment, NamedContext, Options, outline, suggest};
 
 /// The place of a stage in the list.
 pub(crate) type Place = usize;
@@ -41,6 +41,10 @@ pub(crate) struct Stage {
     pub(crate) base: Base,
     /// As it stands in the Dockerfile, variables replaced.
     pub(crate) image: String,
+    /// What the comment above it says.
+    pub(crate) description: String,
+    /// The arguments of its FROM.
+    pub(crate) used: BTreeSet<String>,
     /// The platform, if one is named.
     pub(crate) platform: Option<Platform>,
     /// What is done in it.
@@ -109,6 +113,13 @@ impl Stages {
         Ok(Stages { list, target, needed })
     }
 
+    /// The same, with all stages to be made, whether the target needs them or not.
+    pub(crate) fn all_needed(mut self) -> Stages {
+        self.needed = (0..self.list.len()).collect();
+        self.needed.sort_by_key(|place| !self.list[*place].is_foreign);
+        self
+    }
+
     /// The images that the target needs, each once.
     pub(crate) fn images(&self) -> Vec<WantedImage> {
         let mut images: Vec<WantedImage> = Vec::new();
@@ -148,12 +159,11 @@ impl Stage {
         globals: &Globals,
         options: &Options,
     ) -> Result<Stage, Diagnostic> {
-        let Command::From(from) = section.from.command else {
+        let Command::From(from) = &section.from.command else {
             unreachable!("a section begins with FROM");
         };
-        let lines = section.from.lines;
-        let (image, platform) = globals.from(&from, &lines)?;
-        let name = from.name.unwrap_or_default();
+        let Start { image, platform, used } = globals.from(from, &section.from)?;
+        let name = from.name.clone().unwrap_or_default();
         let title = if name.is_empty() {
             format!("stage-{place}")
         } else {
@@ -161,13 +171,15 @@ impl Stage {
         };
         let stage = Stage {
             title,
+            description: outline::description(&section.from.comments, &name),
+            used,
             base: Base::Scratch,
             commands: section.commands,
             sources: HashMap::new(),
             name,
             image,
             platform,
-            lines,
+            lines: section.from.lines,
             is_foreign: false,
         };
         let wanted = stage.platform.as_ref().unwrap_or(options.target_platform()).clone();
@@ -176,6 +188,7 @@ impl Stage {
             return Ok(Stage {
                 base: Base::of_context(title, context, &wanted),
                 commands: Vec::new(),
+                used: BTreeSet::new(),
                 ..stage
             });
         }
@@ -192,6 +205,8 @@ impl Stage {
         Ok(Stage {
             name: String::new(),
             title: String::new(),
+            description: String::new(),
+            used: BTreeSet::new(),
             base,
             image: image.to_owned(),
             platform: None,
@@ -203,7 +218,7 @@ impl Stage {
     }
 
     /// The other stages it reads, and the lines where it says so.
-    fn dependencies(&self) -> impl Iterator<Item = (Place, &SourceLines)> {
+    pub(crate) fn dependencies(&self) -> impl Iterator<Item = (Place, &SourceLines)> {
         let mut sources: Vec<_> = self.sources.iter().map(|(reading, place)| (*reading, *place)).collect();
         sources.sort_unstable();
         sources

@@ -70,6 +70,8 @@ pub(crate) struct Expansion {
     pub(crate) text: String,
     /// Split at blanks that are not quoted.
     pub(crate) words: Vec<String>,
+    /// The variables that were asked for and set.
+    pub(crate) matched: BTreeSet<String>,
     /// The variables that were asked for and not set.
     pub(crate) unmatched: BTreeSet<String>,
 }

@@ -18,6 +18,7 @@ pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment)
         letters: word.chars().collect(),
         position: 0,
         escapes: expander.escapes,
+        matched: BTreeSet::new(),
         unmatched: BTreeSet::new(),
         depth: 0,
     };
@@ -25,6 +26,7 @@ pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment)
     Ok(Expansion {
         text,
         words,
+        matched: scan.matched,
         unmatched: scan.unmatched,
     })
 }
@@ -35,6 +37,7 @@ struct Scan<'a> {
     letters: Vec<char>,
     position: usize,
     escapes: Escapes,
+    matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
     depth: usize,
 }
@@ -374,9 +377,11 @@ impl Scan<'_> {
 
     fn value(&mut self, name: &str) -> Option<String> {
         let value = self.environment.get(name);
-        if value.is_none() {
-            self.unmatched.insert(name.to_owned());
-        }
+        let names = match value {
+            Some(_) => &mut self.matched,
+            None => &mut self.unmatched,
+        };
+        names.insert(name.to_owned());
         value.map(str::to_owned)
     }
 }

@@ -79,7 +79,9 @@ fn no_text_makes_a_crash() {
             let place = numbers.below(bytes.len());
             bytes[place] = u8::try_from(numbers.below(256)).unwrap();
         }
-        let plan = frontend::plan(&bytes, &options, &images).now_or_never().unwrap();
+        let plan = frontend::plan(&bytes, &options, &images, &frontend::Findings::new())
+            .now_or_never()
+            .unwrap();
         planned += usize::from(plan.is_ok());
     }
     assert!(planned > 100, "{planned}");

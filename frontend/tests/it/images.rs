@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use frontend::{Error, Options, Plan};
+use frontend::{Error, Findings, Options, Plan};
 use futures_util::FutureExt;
 use oci::{
     Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, History, ImageConfig, ImageName, Manifest, Platform, PortError,
@@ -97,7 +97,7 @@ pub(crate) fn options() -> Options {
 
 /// A plan with those images; nothing in it ever waits.
 pub(crate) fn plan_with(text: &str, options: &Options) -> Result<Plan, Error> {
-    frontend::plan(text.as_bytes(), options, &images())
+    frontend::plan(text.as_bytes(), options, &images(), &Findings::new())
         .now_or_never()
         .unwrap()
 }

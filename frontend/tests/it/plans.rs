@@ -25,7 +25,7 @@ fn process(plan: &frontend::Plan) -> &Process {
 fn only_images_that_the_target_needs_are_looked_up() {
     let images = images();
     let text = "FROM nowhere AS unused\nRUN x\nFROM busybox AS a\nFROM busybox\nCOPY --from=conf/rich /x /\n";
-    frontend::plan(text.as_bytes(), &options(), &images)
+    frontend::plan(text.as_bytes(), &options(), &images, &frontend::Findings::new())
         .now_or_never()
         .unwrap()
         .unwrap();
