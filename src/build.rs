@@ -24,6 +24,9 @@ use crate::ui;
 /// # Errors
 /// The first thing that failed, with the user's own lines and the next step.
 pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Isolation) -> Result<(), CommandError> {
+    if !request.quiet {
+        ui::warn(&request.warnings);
+    }
     let heading = format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
@@ -37,7 +40,8 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
         Err(error) => {
             let report = ui::report(&failed, &request.dockerfile.name, &request.dockerfile.text);
             // A failure before the first step has brought its own.
-            Err(if report.is_empty() { error } else { error.report(report) })
+            let error = if report.is_empty() { error } else { error.report(report) };
+            Err(if request.debug { error.in_full() } else { error })
         }
     }
 }

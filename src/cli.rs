@@ -16,13 +16,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, Network, OutputArgs};
+pub(crate) use build::{BuildArgs, Network, OutputArgs, WorkArgs};
 pub(crate) use call::{Call, Format};
 pub(crate) use go_style::boolean;
 pub(crate) use images::{
     CompletionsArgs, DebugArgs, DebugCommand, ImagesArgs, InspectArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, RunArgs,
     TableFormat, TagArgs,
 };
+pub(crate) use not_yet::NotYet;
 
 use crate::ui::Mode;
 

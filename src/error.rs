@@ -52,6 +52,9 @@ pub(crate) struct CommandError {
     hint: Option<String>,
     report: String,
     log: Option<PathBuf>,
+    /// The causes as programmers see them, a line each, the outermost first.
+    causes: Box<str>,
+    is_in_full: bool,
 }
 
 impl CommandError {
@@ -78,6 +81,8 @@ impl CommandError {
             hint: None,
             report: String::new(),
             log: None,
+            causes: Box::default(),
+            is_in_full: false,
         }
     }
 
@@ -87,6 +92,7 @@ impl CommandError {
         let mut is_isolation = false;
         while let Some(error) = cause {
             let text = error.to_string();
+            self.causes = format!("{}\ncause: {error:?}", self.causes).into();
             // What the kernel answers about namespaces says «no space» of its limits, and the error itself what to do.
             is_isolation |= error.is::<sandbox::Error>();
             // A transparent error says the same as its cause.
@@ -116,6 +122,12 @@ impl CommandError {
     /// The same failure with the file that holds all that the failed process wrote.
     pub(crate) fn log(mut self, path: Option<PathBuf>) -> CommandError {
         self.log = path;
+        self
+    }
+
+    /// The same failure, to be told with all that is known of it.
+    pub(crate) fn in_full(mut self) -> CommandError {
+        self.is_in_full = true;
         self
     }
 
@@ -149,6 +161,9 @@ impl Display for CommandError {
         write!(f, "ERROR: {}", self.message)?;
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
+        }
+        if self.is_in_full {
+            f.write_str(&self.causes)?;
         }
         match &self.log {
             Some(log) => write!(f, "\nfull log: {}", log.display()),

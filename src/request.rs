@@ -4,6 +4,7 @@
 //! Reads the Dockerfile and the ignore files, which are small; nothing else is opened. Whatever rbuild cannot do is
 //! refused here by name.
 
+mod attestations;
 mod caches;
 mod contexts;
 mod dockerfile;
@@ -17,6 +18,7 @@ use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use export::OutputSpec;
 use export::records::{CachePlace, CacheTo};
 use frontend::{NoCache, Options};
@@ -25,11 +27,11 @@ use oci::Platform;
 use solver::{Agent, Secret};
 
 use crate::cli::values::{ExtraHost, Pair};
-use crate::cli::{self, BuildArgs, Call, Network};
+use crate::cli::{self, BuildArgs, Call, Network, NotYet, WorkArgs};
 use crate::commands::load::Loader;
 use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::ui::{Mode, Screen};
+use crate::ui::{Colours, Mode, Screen};
 
 pub(crate) use dockerfile::DockerfileText;
 
@@ -63,6 +65,10 @@ pub(crate) struct BuildRequest {
     pub(crate) parallelism: Option<NonZeroUsize>,
     /// How progress is shown.
     pub(crate) progress: Mode,
+    /// What there is to say about flags and variables.
+    pub(crate) warnings: Vec<String>,
+    /// Whether a failure is told with all that is known.
+    pub(crate) debug: bool,
     /// Whether the image's id is all that is printed.
     pub(crate) quiet: bool,
     /// Where the image's id is written.
@@ -97,10 +103,11 @@ impl BuildRequest {
             let message = "--quiet prints the image's ID to standard output, which is taken by an output";
             return Err(CommandError::usage(message));
         }
-        let progress = match args.work.quiet {
-            true => Mode::Quiet,
-            false => cli::progress_mode(args.work.progress, environment.text("BUILDKIT_PROGRESS")),
-        };
+        if args.output.iidfile.is_some() && outputs.iter().all(|output| output.options().is_none()) {
+            let message = "failed to build: local and tar exporters are incompatible with image ID file";
+            return Err(CommandError::usage(message));
+        }
+        let progress = progress(&args.work, environment)?;
         Ok(BuildRequest {
             cache_from: caches::from(&args.input.cache_from, environment)?,
             cache_to: caches::to(&args.output.cache_to, &options.build_args, environment)?,
@@ -120,6 +127,8 @@ impl BuildRequest {
                 .max_parallelism
                 .and_then(|number| NonZeroUsize::new(number as usize)),
             progress,
+            warnings: warnings(&args.not_yet, environment),
+            debug: args.work.debug,
             quiet: args.work.quiet,
             iidfile: args.output.iidfile.map(|path| environment.absolute(&path)),
             metadata_file: args.output.metadata_file.map(|path| environment.absolute(&path)),
@@ -129,6 +138,21 @@ impl BuildRequest {
     /// Whether an output is for the docker or podman of this machine.
     pub(crate) fn needs_loader(&self) -> bool {
         self.outputs.iter().any(outputs::is_load)
+    }
+}
+
+/// How progress is shown: as typed, or as the environment says.
+fn progress(typed: &WorkArgs, environment: &Environment) -> Result<Mode, CommandError> {
+    match (typed.quiet, typed.progress) {
+        (true, Mode::Auto | Mode::Quiet) => Ok(Mode::Quiet),
+        (true, other) => {
+            let name = other.to_possible_value().map(|value| value.get_name().to_owned());
+            let name = name.unwrap_or_default();
+            Err(CommandError::usage(format!(
+                "progress={name} and quiet cannot be used together"
+            )))
+        }
+        (false, typed) => Ok(cli::progress_mode(typed, environment.text("BUILDKIT_PROGRESS"))),
     }
 }
 
@@ -176,7 +200,10 @@ pub(crate) fn screen(environment: &Environment) -> Screen {
         .and_then(|text| text.parse().ok());
     Screen {
         is_terminal: environment.stderr_is_terminal && environment.text("TERM") != Some("dumb"),
-        colours: environment.path("NO_COLOR").is_none(),
+        colours: environment
+            .path("NO_COLOR")
+            .is_none()
+            .then(|| Colours::parse(colours_text(environment)).0),
         log_lines: lines.unwrap_or(LOG_LINES),
     }
 }
@@ -190,16 +217,38 @@ fn dockerfile_path(typed: Option<&Path>, context: &OsStr, dockerfile: &Dockerfil
     }
 }
 
+fn colours_text(environment: &Environment) -> &str {
+    environment.text("BUILDKIT_COLORS").unwrap_or_default()
+}
+
+fn warnings(typed: &NotYet, environment: &Environment) -> Vec<String> {
+    let (_, unknown) = Colours::parse(colours_text(environment));
+    let of_colours = unknown
+        .into_iter()
+        .map(|field| format!("BUILDKIT_COLORS has no meaning for `{field}`"));
+    typed
+        .warnings
+        .iter()
+        .map(|&text| text.to_owned())
+        .chain(of_colours)
+        .collect()
+}
+
 fn refuse_unsupported(args: &BuildArgs) -> Result<(), CommandError> {
     if let Some(complaint) = args.not_yet.complaint() {
         return Err(CommandError::usage(complaint));
     }
-    for (flag, value) in [("provenance", &args.output.provenance), ("sbom", &args.output.sbom)] {
-        if let Some(value) = value
-            && cli::boolean(value) != Some(false)
-        {
-            return Err(CommandError::usage(format!("--{flag}={value} is not supported yet")));
+    attestations::refuse(&args.output)?;
+    match args.work.builder.as_deref() {
+        None | Some("" | "default") => {}
+        Some(name) => {
+            return Err(CommandError::usage(format!("no builder {name:?} found"))
+                .hint("rbuild has no builder instances: it builds here, at once; leave --builder out"));
         }
+    }
+    if args.work.no_cache && !args.work.no_cache_filter.is_empty() {
+        let message = "failed to build: --no-cache and --no-cache-filter cannot currently be used together";
+        return Err(CommandError::usage(message));
     }
     for right in &args.run.allow {
         match right.as_str() {

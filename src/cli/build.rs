@@ -166,6 +166,10 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
+    /// Attestation; only `type=sbom|provenance,disabled=true` is supported
+    #[arg(long, hide = true, value_name = "ATTESTATION")]
+    pub(crate) attest: Vec<String>,
+
     /// Provenance attestation; only `false` is supported
     #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = false, default_missing_value = "true")]
     pub(crate) provenance: Option<String>,
@@ -180,7 +184,7 @@ pub(crate) struct OutputArgs {
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
     /// Do every step again
-    #[arg(long, conflicts_with = "no_cache_filter")]
+    #[arg(long)]
     pub(crate) no_cache: bool,
 
     /// Do the steps of these stages again
@@ -191,13 +195,21 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_parallelism: Option<u32>,
 
-    /// Show progress as: auto, plain, tty, quiet, none
+    /// Show progress as: auto, plain, tty, quiet, none, rawjson
     #[arg(long, value_name = "MODE", default_value = "auto", hide_default_value = true, value_parser = progress)]
     pub(crate) progress: Mode,
 
     /// Print nothing but the image's ID
     #[arg(short, long)]
     pub(crate) quiet: bool,
+
+    /// Of a failure, tell everything that is known
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+
+    /// There are no builder instances: only `default` is one
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) builder: Option<String>,
 }
 
 /// The network of RUN steps.
@@ -212,8 +224,6 @@ pub(crate) enum Network {
 }
 
 fn progress(text: &str) -> Result<Mode, String> {
-    if text == "rawjson" {
-        return Err("--progress=rawjson is not supported yet".to_owned());
-    }
-    <Mode as ValueEnum>::from_str(text, false).map_err(|_| "expected auto, plain, tty, quiet or none".to_owned())
+    <Mode as ValueEnum>::from_str(text, false)
+        .map_err(|_| "expected auto, plain, tty, quiet, none or rawjson".to_owned())
 }

@@ -13,22 +13,16 @@ enum Takes {
 
 /// The name, its short form, what it takes, and what to say besides that it is not supported.
 const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
-    ("attest", None, Takes::Value, YET),
-    ("builder", None, Takes::Value, "rbuild has no builder instances"),
     ("cgroup-parent", None, Takes::Value, YET),
     ("cpu-period", None, Takes::Value, YET),
     ("cpu-quota", None, Takes::Value, YET),
     ("cpu-shares", Some('c'), Takes::Value, YET),
     ("cpuset-cpus", None, Takes::Value, YET),
     ("cpuset-mems", None, Takes::Value, YET),
-    ("debug", Some('D'), Takes::Nothing, YET),
-    ("isolation", None, Takes::Value, "it is for Windows containers"),
     ("memory", Some('m'), Takes::Value, YET),
     ("memory-swap", None, Takes::Value, YET),
     ("policy", None, Takes::Value, YET),
     ("resource", None, Takes::Value, YET),
-    ("security-opt", None, Takes::Value, YET),
-    ("squash", None, Takes::Nothing, YET),
     ("proxy-network", None, Takes::Nothing, YET),
 ];
 const YET: &str = "";
@@ -36,10 +30,27 @@ const YET: &str = "";
 /// Flags that docker accepts and ignores.
 const IGNORED: [&str; 3] = ["compress", "force-rm", "rm"];
 
+/// Flags that docker accepts, ignores, and has something to say about.
+const DEPRECATED: [(&str, Takes, &str); 3] = [
+    ("isolation", Takes::Value, "isolation flag is deprecated with BuildKit."),
+    (
+        "security-opt",
+        Takes::Value,
+        "security-opt flag is deprecated. \"RUN --security=insecure\" should be used with BuildKit.",
+    ),
+    (
+        "squash",
+        Takes::Nothing,
+        "experimental flag squash is removed with BuildKit. You should squash inside build using a multi-stage Dockerfile for efficiency.",
+    ),
+];
+
 /// The flags of the table that were typed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NotYet {
     typed: Vec<&'static str>,
+    /// What there is to say of the deprecated flags that were typed.
+    pub(crate) warnings: Vec<&'static str>,
 }
 
 impl NotYet {
@@ -62,7 +73,10 @@ impl FromArgMatches for NotYet {
                 typed.push(*name);
             }
         }
-        Ok(NotYet { typed })
+        let is_typed = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let deprecated = DEPRECATED.iter().filter(|(name, ..)| is_typed(name));
+        let warnings = deprecated.map(|(_, _, warning)| *warning).collect();
+        Ok(NotYet { typed, warnings })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -73,12 +87,18 @@ impl FromArgMatches for NotYet {
 
 impl Args for NotYet {
     fn augment_args(mut command: Command) -> Command {
-        for (name, short, takes, _) in FLAGS {
-            let flag = Arg::new(*name).long(*name).hide(true);
-            let mut flag = match takes {
+        let hidden = |name: &'static str, takes| {
+            let flag = Arg::new(name).long(name).hide(true);
+            match takes {
                 Takes::Value => flag.action(ArgAction::Append).allow_hyphen_values(true),
                 Takes::Nothing => flag.action(ArgAction::SetTrue),
-            };
+            }
+        };
+        for (name, takes, _) in DEPRECATED {
+            command = command.arg(hidden(name, takes));
+        }
+        for (name, short, takes, _) in FLAGS {
+            let mut flag = hidden(name, *takes);
             if let Some(short) = short {
                 flag = flag.short(*short);
             }

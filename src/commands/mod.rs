@@ -52,7 +52,9 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
         Command::Debug(args) => debug::run(args.command),
         Command::Build(args) => {
             let root = root()?;
-            let mut request = BuildRequest::resolve(*args, &environment)?;
+            let is_debugged = args.work.debug;
+            let request = BuildRequest::resolve(*args, &environment);
+            let mut request = request.map_err(|error| if is_debugged { error.in_full() } else { error })?;
             if request.call.is_none() && request.needs_loader() {
                 request.loader = Some(load::Loader::start(&environment)?);
             }

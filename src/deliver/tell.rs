@@ -11,16 +11,17 @@ use crate::request::BuildRequest;
 /// Says what came out: the id to standard output when asked to be quiet, and the files of `--iidfile` and
 /// `--metadata-file`.
 pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<(), CommandError> {
-    let Some(receipt) = receipt else { return Ok(()) };
     let failed = |path: &std::path::Path, error: io::Error| {
         CommandError::failed(format!("failed to write {}", path.display())).because(&error)
     };
+    if let Some(path) = &request.metadata_file {
+        let metadata = receipt.map_or_else(|| serde_json::json!({}), export::metadata_json);
+        let text = serde_json::to_vec_pretty(&metadata).expect("metadata has only string keys");
+        replace(path, &text).map_err(|error| failed(path, error))?;
+    }
+    let Some(receipt) = receipt else { return Ok(()) };
     if let Some(path) = &request.iidfile {
         replace(path, receipt.id().to_string().as_bytes()).map_err(|error| failed(path, error))?;
-    }
-    if let Some(path) = &request.metadata_file {
-        let text = serde_json::to_vec_pretty(&export::metadata_json(receipt)).expect("metadata has only string keys");
-        replace(path, &text).map_err(|error| failed(path, error))?;
     }
     if request.quiet {
         let mut out = io::stdout().lock();

@@ -93,6 +93,24 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ("-t A .", "invalid tag \"A\": invalid reference format"),
         ("--push .", "tag is needed when pushing to registry"),
         ("--provenance=true .", "--provenance=true is not supported yet"),
+        ("--attest type=sbom .", "--attest type=sbom is not supported yet"),
+        ("--builder nope .", "no builder \"nope\" found"),
+        (
+            "--no-cache --no-cache-filter a .",
+            "--no-cache and --no-cache-filter cannot currently be used together",
+        ),
+        (
+            "-q --progress=plain .",
+            "progress=plain and quiet cannot be used together",
+        ),
+        (
+            "--iidfile id -o out .",
+            "local and tar exporters are incompatible with image ID file",
+        ),
+        (
+            "--annotation a .",
+            "parse annotations: invalid annotation \"a\", expected key=value",
+        ),
         ("--allow device .", "--allow device is not supported yet"),
         ("--allow all .", "invalid entitlement \"all\""),
         (

@@ -6,16 +6,18 @@
 //!
 //! Not here: what a command answers (stdout), and how errors are phrased (`error`).
 
+mod colours;
 mod excerpt;
 mod failure;
 mod plain;
 mod quiet;
+mod rawjson;
 mod steps;
 pub(crate) mod text;
 mod tty;
 mod warnings;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use solver::{Event, Reporter};
 
+pub(crate) use colours::Colours;
 pub(crate) use excerpt::excerpt;
 pub(crate) use failure::report;
 pub(crate) use steps::FailedStep;
@@ -49,6 +52,9 @@ pub(crate) enum Mode {
     Quiet,
     /// Nothing
     None,
+    /// A JSON document for each event
+    #[value(name = "rawjson")]
+    RawJson,
 }
 
 /// How the terminal wants to be treated.
@@ -56,8 +62,8 @@ pub(crate) enum Mode {
 pub(crate) struct Screen {
     /// Whether stderr is a terminal.
     pub(crate) is_terminal: bool,
-    /// Whether colours are welcome.
-    pub(crate) colours: bool,
+    /// The colours of steps; `None` if colours are not welcome.
+    pub(crate) colours: Option<Colours>,
     /// How many lines of a running process are shown below its step.
     pub(crate) log_lines: usize,
 }
@@ -90,6 +96,7 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
         Mode::Tty => Box::new(tty::Tty::new(screen, heading)),
         Mode::Auto if screen.is_terminal => Box::new(tty::Tty::new(screen, heading)),
         Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr(), heading.to_owned())),
+        Mode::RawJson => Box::new(rawjson::RawJson::new(io::stderr(), jiff::Timestamp::now())),
         Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
     };
     let (sender, receiver) = sync_channel(QUEUE);
@@ -100,6 +107,13 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
         let _ = events.send(Message::Event(Instant::now(), event));
     }));
     (reporter, UiHandle { sender, thread })
+}
+
+/// Says something before there is progress. With stderr gone there is nobody to tell.
+pub(crate) fn warn(texts: &[String]) {
+    for text in texts {
+        let _ = writeln!(io::stderr(), "WARNING: {text}");
+    }
 }
 
 impl UiHandle {

@@ -57,14 +57,15 @@ impl Tty {
         let target = ProgressDrawTarget::term(term.clone(), 20);
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is valid"));
-        let style = Style::new().for_stderr().force_styling(screen.colours);
+        let style = Style::new().for_stderr().force_styling(screen.colours.is_some());
+        let colours = screen.colours.clone().unwrap_or_default();
         Tty {
             term,
             bar,
             palette: Palette {
-                done: style.clone().blue(),
-                failed: style.clone().red(),
-                cancelled: style.clone().yellow(),
+                done: style.clone().fg(colours.done),
+                failed: style.clone().fg(colours.failed),
+                cancelled: style.clone().fg(colours.cancelled),
                 faint: style.dim(),
             },
             log_lines: screen.log_lines,
