@@ -9,7 +9,7 @@ use crate::convert::Converter;
 use crate::diagnostic::Error;
 use crate::lint::Findings;
 use crate::outline::{Outline, Target};
-use crate::plan::{Reading, Resolved, resolve};
+use crate::plan::{Reading, Resolved, resolve_all};
 use crate::stage::{Globals, Stages};
 use crate::{Diagnostic, Options};
 
@@ -91,7 +91,9 @@ impl Survey {
         if reach == Reach::All {
             stages = stages.all_needed();
         }
-        let resolved = resolve(std::iter::once(&stages), images).await?;
+        let mut variants = [(options, globals, stages)];
+        let resolved = resolve_all(&mut variants, images).await?;
+        let [(options, globals, stages)] = variants;
         Ok(Survey {
             options,
             globals,

@@ -1,6 +1,6 @@
 //! The whole way: text, options and images in; definition and image configuration out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use graph::Builder;
@@ -25,8 +25,6 @@ pub struct Plan {
     pub multi_platform: bool,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.
     pub epoch: Option<i64>,
-    /// Build arguments that no ARG asks for and that mean nothing to the builder.
-    pub unused_args: Vec<String>,
 }
 
 /// An image to come.
@@ -61,7 +59,7 @@ pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch, findings: 
         let stages = Stages::new(reading.sections.clone(), &globals, &options)?;
         variants.push((options, globals, stages));
     }
-    let resolved = resolve(variants.iter().map(|(_, _, stages)| stages), images).await?;
+    let resolved = resolve_all(&mut variants, images).await?;
     let (mut builder, mut targets, mut planned) = (Builder::new(), Vec::new(), Vec::new());
     for (options, globals, stages) in &variants {
         let mut converter = Converter::new(options, globals, stages, &resolved, &mut builder);
@@ -73,13 +71,12 @@ pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch, findings: 
             config,
         });
     }
-    let (first, globals, stages) = &variants[0];
+    let (first, globals, _) = &variants[0];
     Ok(Plan {
         definition: builder.finish_all(targets),
         images: planned,
         multi_platform: first.multi_platform,
         epoch: globals.epoch,
-        unused_args: unused_args(&reading.metas, stages, options),
     })
 }
 
@@ -192,12 +189,35 @@ fn refuse_foreign_syntax(text: &[u8], options: &Options) -> Result<(), Diagnosti
     Err(refusal.hint("the language of docker/dockerfile is built in; drop the syntax or name that one"))
 }
 
-/// Looks up all images that the targets need, each once.
-pub(crate) async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &dyn Fetch) -> Result<Resolved, Error> {
+/// One platform's build, before images are known and after.
+type Variant = (Options, Globals, Stages);
+
+/// Looks up all images that the targets need, and those that the triggers of these bring in, until all are known.
+pub(crate) async fn resolve_all(variants: &mut [Variant], images: &dyn Fetch) -> Result<Resolved, Error> {
+    let mut resolved = Resolved::new();
+    loop {
+        resolve(variants.iter().map(|(_, _, stages)| stages), images, &mut resolved).await?;
+        let mut attached = false;
+        for (options, globals, stages) in variants.iter_mut() {
+            attached |= stages.attach_triggers(&resolved, globals, options)?;
+        }
+        if !attached {
+            return Ok(resolved);
+        }
+    }
+}
+
+/// Looks up those images that the targets need and that are not known yet, each once.
+async fn resolve<'a>(
+    all: impl Iterator<Item = &'a Stages>,
+    images: &dyn Fetch,
+    resolved: &mut Resolved,
+) -> Result<(), Error> {
     let mut wanted: Vec<(WantedImage, &'a Stages)> = Vec::new();
+    let mut seen: HashSet<Wanted> = resolved.keys().cloned().collect();
     for stages in all {
         for image in stages.images() {
-            if !wanted.iter().any(|(known, _)| known.wanted == image.wanted) {
+            if seen.insert(image.wanted.clone()) {
                 wanted.push((image, stages));
             }
         }
@@ -206,7 +226,6 @@ pub(crate) async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &
         .iter()
         .map(|(image, _)| images.resolve(&image.wanted.0, &image.wanted.1));
     let answers = join_all(answers).await;
-    let mut resolved = Resolved::new();
     for ((image, stages), answer) in wanted.into_iter().zip(answers) {
         let found = answer.map_err(|source| Error::Image {
             hint: near(&image.written, stages),
@@ -216,7 +235,7 @@ pub(crate) async fn resolve<'a>(all: impl Iterator<Item = &'a Stages>, images: &
         })?;
         resolved.insert(image.wanted, found);
     }
-    Ok(resolved)
+    Ok(())
 }
 
 /// Images that people mean when they mistype them.
@@ -225,36 +244,4 @@ const COMMON: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "u
 fn near(written: &str, stages: &Stages) -> Option<String> {
     let names = stages.names().chain(COMMON);
     suggest::nearest(written, names).map(|name| format!("did you mean {name}?"))
-}
-
-/// Arguments the builder itself understands, or hands to processes unasked.
-fn is_predefined(name: &str) -> bool {
-    let proxy = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
-    let platform = ["PLATFORM", "OS", "ARCH", "VARIANT", "OSVERSION", "STAGE"];
-    let of_platform = ["TARGET", "BUILD"]
-        .iter()
-        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| platform.contains(&rest)));
-    of_platform
-        || proxy.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
-        || name.starts_with("BUILDKIT_")
-        || name == "SOURCE_DATE_EPOCH"
-}
-
-fn unused_args(metas: &[Placed], stages: &Stages, options: &Options) -> Vec<String> {
-    let declares = |placed: &Placed, name: &str| match &placed.command {
-        Command::Arg(pairs) => pairs.iter().any(|pair| pair.name == name),
-        _ => false,
-    };
-    let is_used = |name: &str| {
-        metas
-            .iter()
-            .chain(stages.commands())
-            .any(|placed| declares(placed, name))
-    };
-    options
-        .build_args
-        .keys()
-        .filter(|name| !is_predefined(name) && !is_used(name))
-        .cloned()
-        .collect()
 }

@@ -12,7 +12,7 @@ use oci::Healthcheck;
 pub(crate) use copy::{Add, Chosen, Copy, Sources};
 pub(crate) use run::{Network, Run, Security};
 
-use crate::parse::{Flag, Flags, Form, Instruction, Kind};
+use crate::parse::{self, Flag, Flags, Form, Instruction, Kind};
 use crate::quote::quote;
 use crate::{Diagnostic, suggest};
 
@@ -29,6 +29,8 @@ pub(crate) struct Placed {
     pub(crate) comments: Vec<String>,
     /// Where it stands.
     pub(crate) lines: SourceLines,
+    /// Whether it is a trigger of the stage's base.
+    pub(crate) is_trigger: bool,
 }
 
 /// What an instruction says.
@@ -148,6 +150,27 @@ impl Placed {
             keyword: instruction.name.clone(),
             comments: instruction.comments.clone(),
             lines: instruction.lines.clone(),
+            is_trigger: false,
+        })
+    }
+
+    /// A trigger as ONBUILD left it, for the stage whose FROM stands on `lines`.
+    pub(crate) fn trigger(text: &str, lines: &SourceLines) -> Result<Placed, Diagnostic> {
+        let dockerfile = parse::parse(text.as_bytes())?;
+        let [instruction] = &dockerfile.instructions[..] else {
+            return Err(Diagnostic::new("onbuild trigger should be a single expression"));
+        };
+        let command = Command::new(instruction)?;
+        if matches!(command, Command::From(_)) {
+            return Err(Diagnostic::new("FROM isn't allowed as an ONBUILD trigger"));
+        }
+        Ok(Placed {
+            command,
+            code: instruction.code().to_owned(),
+            keyword: instruction.name.clone(),
+            comments: Vec::new(),
+            lines: lines.clone(),
+            is_trigger: true,
         })
     }
 }

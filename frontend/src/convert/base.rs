@@ -31,7 +31,7 @@ impl Converter<'_> {
     /// The state that a stage begins with.
     pub(super) fn base(&mut self, stage: &Stage, progress: &mut Counter) -> Result<State, Diagnostic> {
         let state = match &stage.base {
-            Base::Stage(place) => self.child_of(*place, stage)?,
+            Base::Stage(place) => self.child_of(*place)?,
             Base::Scratch => State::new(Tree::Empty, &self.platform_of(stage)),
             Base::Local {
                 title,
@@ -71,19 +71,17 @@ impl Converter<'_> {
             .unwrap_or_else(|| self.options.target_platform().clone())
     }
 
-    fn child_of(&mut self, place: Place, stage: &Stage) -> Result<State, Diagnostic> {
+    fn child_of(&mut self, place: Place) -> Result<State, Diagnostic> {
         let stages = self.stages;
         let mut parent = self.states[place]
             .clone()
             .expect("a stage is made after the one it is based on");
         let parent_stage = &stages.list[place];
-        refuse_triggers(&parent.triggers, &stage.image, stage)?;
         self.own(parent_stage, &mut parent);
         parent.config.config.on_build.clear();
         Ok(State {
             once: Once::default(),
             record: Record::default(),
-            triggers: Vec::new(),
             ..parent
         })
     }
@@ -96,9 +94,6 @@ impl Converter<'_> {
         progress: &mut Counter,
     ) -> Result<State, Diagnostic> {
         let found = &self.resolved[wanted];
-        if !stage.is_foreign {
-            refuse_triggers(&found.config.config.on_build, &stage.image, stage)?;
-        }
         let mut config = found.config.clone();
         config.created = None;
         config.cache = None;
@@ -193,7 +188,6 @@ impl State {
             once: Once::default(),
             has_workdir: false,
             record: Record::default(),
-            triggers: Vec::new(),
         }
     }
 
@@ -231,14 +225,4 @@ fn pinned(image: &ResolvedImage) -> ImageName {
 /// Whether an image has no files: neither layers nor a history of any.
 fn is_empty(config: &ImageConfig) -> bool {
     config.rootfs.diff_ids.is_empty() && config.history.iter().all(|entry| entry.empty_layer)
-}
-
-fn refuse_triggers(triggers: &[String], image: &str, stage: &Stage) -> Result<(), Diagnostic> {
-    match triggers.first() {
-        None => Ok(()),
-        Some(trigger) => Err(Diagnostic::unsupported(
-            format!("running the ONBUILD triggers of `{image}` (the first is `{trigger}`)"),
-            &stage.lines,
-        )),
-    }
 }

@@ -142,7 +142,6 @@ impl Scope<'_, '_> {
     /// Stored for builds on top of this one; leaves no history.
     pub(super) fn onbuild(&mut self, trigger: &str) -> Result<(), Diagnostic> {
         self.state.config.config.on_build.push(trigger.to_owned());
-        self.state.triggers.push(trigger.to_owned());
         Ok(())
     }
 

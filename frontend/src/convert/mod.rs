@@ -55,8 +55,6 @@ struct State {
     has_workdir: bool,
     /// What this stage can be given.
     record: Record,
-    /// The triggers of this stage's own ONBUILDs.
-    triggers: Vec<String>,
 }
 
 /// The files of a stage.
@@ -194,6 +192,7 @@ fn claim(config: &mut ImageConfig, asked: &Platform) {
 
 impl Scope<'_, '_> {
     fn command(&mut self, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
+        self.progress.at_trigger = placed.is_trigger;
         match &placed.command {
             Command::From(_) => unreachable!("a stage has one FROM, and that is not among its commands"),
             Command::Arg(pairs) => self.arg(pairs, placed),

@@ -17,16 +17,20 @@ pub(super) struct Counter {
     done: usize,
     total: usize,
     names_platform: bool,
+    /// Whether the next step is a trigger of the stage's base.
+    pub(super) at_trigger: bool,
 }
 
 impl Counter {
     /// A counter for `stage`; with `names_platform` each step says what it is for.
     pub(super) fn new(stage: &Stage, names_platform: bool) -> Counter {
         let counted = |placed: &&Placed| {
-            matches!(
-                placed.command,
-                Command::Run(_) | Command::Copy(_) | Command::Add(_) | Command::Workdir(_)
-            )
+            // Of triggers BuildKit counts all.
+            placed.is_trigger
+                || matches!(
+                    placed.command,
+                    Command::Run(_) | Command::Copy(_) | Command::Add(_) | Command::Workdir(_)
+                )
         };
         let from = match &stage.base {
             // What is only copied from has no steps at all.
@@ -39,6 +43,7 @@ impl Counter {
             done: 0,
             total: from + stage.commands.iter().filter(counted).count(),
             names_platform,
+            at_trigger: false,
         }
     }
 
@@ -57,7 +62,8 @@ impl Counter {
         if !self.title.is_empty() {
             title = format!("{title}{} ", self.title);
         }
-        format!("[{title}{done:width$}/{total}] {text}")
+        let trigger = if self.at_trigger { "ONBUILD " } else { "" };
+        format!("[{title}{done:width$}/{total}] {trigger}{text}")
     }
 }
 

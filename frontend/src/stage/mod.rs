@@ -4,19 +4,20 @@
 //! a place in one list.
 
 mod globals;
+mod sources;
+mod triggers;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use graph::SourceLines;
 use oci::{ImageName, Platform, Reference};
 
 pub(crate) use globals::{Globals, Start};
 
-use crate::command::{Command, Placed, mount};
+use crate::command::{Command, Placed};
 use crate::plan::{Section, Wanted};
 use crate::quote::quote;
-use crate::words::Expander;
-use crate::{Diagnostic, Environment, NamedContext, Options, outline, suggest};
+use crate::{Diagnostic, NamedContext, Options, outline, suggest};
 
 /// The place of a stage in the list.
 pub(crate) type Place = usize;
@@ -28,6 +29,16 @@ pub(crate) struct Stages {
     pub(crate) target: Place,
     /// In which order the stages that the target needs are made.
     pub(crate) needed: Vec<Place>,
+    /// Whether all stages are needed, and not only what the target needs.
+    all: bool,
+    /// The stages of the Dockerfile by name.
+    names: HashMap<String, Place>,
+    /// What is copied from and is no stage of the Dockerfile, by name.
+    foreign: HashMap<String, Place>,
+    /// How many stages the Dockerfile has.
+    written: usize,
+    /// How many triggers have been put before commands.
+    triggers: usize,
 }
 
 /// A stage, or something to copy from.
@@ -55,6 +66,8 @@ pub(crate) struct Stage {
     pub(crate) lines: SourceLines,
     /// Whether it is no stage of the Dockerfile, only something to copy from.
     pub(crate) is_foreign: bool,
+    /// Whether the triggers of its base are still to be put before its commands.
+    awaits_triggers: bool,
 }
 
 /// What a stage is based on.
@@ -103,29 +116,53 @@ impl Stages {
             }
             list.push(stage);
         }
-        let target = target(&list, &names, options)?;
-        connect(&mut list, &names, globals, options)?;
-        refuse_circles(&list)?;
-        if let [only] = &mut list[..] {
+        let mut stages = Stages {
+            target: target(&list, &names, options)?,
+            needed: Vec::new(),
+            all: false,
+            foreign: HashMap::new(),
+            written: list.len(),
+            triggers: 0,
+            list,
+            names,
+        };
+        for place in 0..stages.written {
+            let commands = 0..stages.list[place].commands.len();
+            stages.connect(place, commands, globals, options)?;
+        }
+        refuse_circles(&stages.list)?;
+        if let [only] = &mut stages.list[..] {
             only.title.clear();
         }
-        let needed = needed(&list, target);
-        Ok(Stages { list, target, needed })
+        stages.find_needed();
+        Ok(stages)
     }
 
     /// The same, with all stages to be made, whether the target needs them or not.
     pub(crate) fn all_needed(mut self) -> Stages {
-        self.needed = (0..self.list.len()).collect();
-        self.needed.sort_by_key(|place| !self.list[*place].is_foreign);
+        self.all = true;
+        self.find_needed();
         self
+    }
+
+    fn find_needed(&mut self) {
+        self.needed = match self.all {
+            true => {
+                let mut all: Vec<Place> = (0..self.list.len()).collect();
+                all.sort_by_key(|place| !self.list[*place].is_foreign);
+                all
+            }
+            false => needed(&self.list, self.target),
+        };
     }
 
     /// The images that the target needs, each once.
     pub(crate) fn images(&self) -> Vec<WantedImage> {
         let mut images: Vec<WantedImage> = Vec::new();
+        let mut seen: HashSet<&Wanted> = HashSet::new();
         for stage in self.needed.iter().map(|place| &self.list[*place]) {
             if let Base::Image { wanted, .. } = &stage.base
-                && !images.iter().any(|image| image.wanted == *wanted)
+                && seen.insert(wanted)
             {
                 images.push(WantedImage {
                     wanted: wanted.clone(),
@@ -143,11 +180,6 @@ impl Stages {
             .iter()
             .map(|stage| stage.name.as_str())
             .filter(|name| !name.is_empty())
-    }
-
-    /// All commands of all stages.
-    pub(crate) fn commands(&self) -> impl Iterator<Item = &Placed> {
-        self.list.iter().flat_map(|stage| &stage.commands)
     }
 }
 
@@ -181,6 +213,7 @@ impl Stage {
             platform,
             lines: section.from.lines,
             is_foreign: false,
+            awaits_triggers: true,
         };
         let wanted = stage.platform.as_ref().unwrap_or(options.target_platform()).clone();
         let replacement = Some(stage.name.as_str()).filter(|name| !name.is_empty());
@@ -189,6 +222,8 @@ impl Stage {
                 base: Base::of_context(title, context, &wanted),
                 commands: Vec::new(),
                 used: BTreeSet::new(),
+                // What replaces a stage is taken as it is.
+                awaits_triggers: false,
                 ..stage
             });
         }
@@ -214,6 +249,7 @@ impl Stage {
             sources: HashMap::new(),
             lines: lines.clone(),
             is_foreign: true,
+            awaits_triggers: false,
         })
     }
 
@@ -270,100 +306,6 @@ fn target(list: &[Stage], names: &HashMap<String, Place>, options: &Options) -> 
         let titles = list.iter().map(|stage| stage.title.as_str());
         Diagnostic::new(suggest::wrap(message, target, titles))
     })
-}
-
-/// What a command reads that is not in its own stage, as written.
-struct Origin {
-    /// Which of the command's readings it is: for RUN, the place of the mount.
-    reading: usize,
-    name: String,
-    /// Whether a number is the place of a stage.
-    may_be_number: bool,
-}
-
-/// All that a command reads of other stages.
-fn origins(command: &Command) -> Vec<Origin> {
-    match command {
-        Command::Copy(copy) => {
-            let origin = |name: &String| Origin {
-                reading: 0,
-                name: name.clone(),
-                may_be_number: true,
-            };
-            copy.from.iter().map(origin).collect()
-        }
-        Command::Run(run) => {
-            let origin = |(reading, mount): (usize, &mount::Written)| {
-                Some(Origin {
-                    reading,
-                    name: mount.from.clone()?,
-                    may_be_number: false,
-                })
-            };
-            run.mounts.iter().enumerate().filter_map(origin).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Finds what each COPY --from and each mount's `from` means; images and contexts join the list.
-fn connect(
-    list: &mut Vec<Stage>,
-    names: &HashMap<String, Place>,
-    globals: &Globals,
-    options: &Options,
-) -> Result<(), Diagnostic> {
-    let stages = list.len();
-    let mut foreign: HashMap<String, Place> = HashMap::new();
-    for place in 0..stages {
-        for index in 0..list[place].commands.len() {
-            let placed = &list[place].commands[index];
-            let lines = placed.lines.clone();
-            for origin in origins(&placed.command) {
-                if origin.may_be_number {
-                    refuse_variables(&globals.expander, &origin.name).map_err(|error| error.at(&lines))?;
-                }
-                let known = match origin.name.parse::<i64>() {
-                    Ok(number) if origin.may_be_number => {
-                        Some(stage_of_number(number, stages).map_err(|error| error.at(&lines))?)
-                    }
-                    _ => names
-                        .get(&origin.name.to_lowercase())
-                        .or_else(|| foreign.get(&origin.name))
-                        .copied(),
-                };
-                let source = match known {
-                    Some(place) => place,
-                    None => {
-                        list.push(Stage::foreign(&origin.name, &lines, options)?);
-                        foreign.insert(origin.name, list.len() - 1);
-                        list.len() - 1
-                    }
-                };
-                list[place].sources.insert((index, origin.reading), source);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn refuse_variables(expander: &Expander, from: &str) -> Result<(), Diagnostic> {
-    let expanded = expander
-        .text(from, &Environment::new())
-        .map_err(|error| Diagnostic::new(error.to_string()))?;
-    if expanded == from {
-        return Ok(());
-    }
-    Err(Diagnostic::new(
-        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
-    ))
-}
-
-fn stage_of_number(number: i64, stages: usize) -> Result<Place, Diagnostic> {
-    usize::try_from(number)
-        .ok()
-        .filter(|place| *place < stages)
-        .ok_or_else(|| Diagnostic::new(format!("invalid stage index {number}")))
 }
 
 fn refuse_circles(list: &[Stage]) -> Result<(), Diagnostic> {

@@ -121,10 +121,6 @@ fn what_is_not_converted_yet_is_named_with_its_line() {
         refusal("# syntax=example.com/other:1\nFOO", &options()),
         "the syntax `example.com/other:1` is not supported yet (Dockerfile line 1)"
     );
-    assert_eq!(
-        refusal("FROM conf/onbuild\n", &options()),
-        "running the ONBUILD triggers of `conf/onbuild` (the first is `RUN touch /onbuild.txt`) is not supported yet (Dockerfile line 1)"
-    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Images {
     pub(crate) asked: Mutex<Vec<String>>,
 }
 
-/// busybox, an image with a rich configuration, one without files, one with a trigger.
+/// busybox, an image with a rich configuration, one without files, and some with triggers.
 pub(crate) fn images() -> Images {
     let configs = [
         (
@@ -30,6 +30,9 @@ pub(crate) fn images() -> Images {
         ),
         ("conf/empty", r#"{"Env":["A=1"]}"#),
         ("conf/onbuild", r#"{"OnBuild":["RUN touch /onbuild.txt"]}"#),
+        ("conf/twice", r#"{"OnBuild":["ONBUILD RUN later"]}"#),
+        ("conf/wrong", r#"{"OnBuild":["RUN a\nRUN b"]}"#),
+        ("conf/from", r#"{"OnBuild":["FROM busybox"]}"#),
     ];
     let known = configs.map(|(name, config)| (ImageName::Registry(name.parse().unwrap()), image(name, config)));
     Images {

@@ -11,4 +11,5 @@ mod hostile;
 mod images;
 mod plans;
 mod platforms;
+mod triggers;
 mod vectors;
