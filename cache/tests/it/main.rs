@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "this is all tests")]
 
+mod directories;
 mod layers;
 mod processes;
 mod pruning;

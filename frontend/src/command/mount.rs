@@ -202,6 +202,9 @@ impl Asked {
                 "invalid secret mount. one of source, target required"
             }
             Kind::Secret if !self.source.is_empty() && !self.id.is_empty() => "both source and id can't be set",
+            Kind::Secret if self.variable.as_deref() == Some("") => {
+                "the name of the variable of a secret cannot be empty"
+            }
             kind if kind != Kind::Cache && self.sharing.is_some() => {
                 let message = format!("invalid cache sharing set for {} mount", kind.name());
                 return Err(Diagnostic::new(message));
@@ -363,6 +366,10 @@ mod tests {
             ),
             ("type=secret", "invalid secret mount. one of source, target required"),
             ("type=secret,id=a,src=b", "both source and id can't be set"),
+            (
+                "type=secret,id=a,env=",
+                "the name of the variable of a secret cannot be empty",
+            ),
             ("type=secret,id=a,from=b", "secret mount should not have a from"),
             (
                 "type=secret,id=a,sharing=private",

@@ -44,8 +44,8 @@ pub(super) fn put(root: &Root, mount: &Mount) -> Result<(), Failure> {
                 .chain(size.as_deref().map(|size| ("size", size)))
                 .collect();
             let attributes = match read_only {
-                true => NO_DEVICES | READ_ONLY,
-                false => NO_DEVICES,
+                true => MountAttrFlags::MOUNT_ATTR_NOSUID | READ_ONLY,
+                false => MountAttrFlags::MOUNT_ATTR_NOSUID,
             };
             let tmpfs = filesystem::new("tmpfs", &options, attributes).during("mount", target)?;
             root.put(tmpfs, target, Kind::Directory)

@@ -77,8 +77,7 @@ impl<'w> Mounts<'w> {
             })?;
             mounts.secret_env.push(format!("{}={value}", variable.name));
         }
-        // What is mounted on something mounted comes after it.
-        mounts.list.sort_by(|a, b| a.target().cmp(b.target()));
+        mounts.list = in_order(mounts.list);
         Ok(mounts)
     }
 
@@ -240,5 +239,30 @@ impl<'w> Mounts<'w> {
             None if secret.required => Err(StepError::NoSecret { id: secret.id.clone() }),
             content => Ok(content),
         }
+    }
+}
+
+/// What is mounted on something mounted comes after it. Of several at one place only the last is seen.
+fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    mounts.reverse();
+    mounts.sort_by(|a, b| a.target().cmp(b.target()));
+    mounts.dedup_by(|later, first| later.target() == first.target());
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_stand_on_one_another_and_the_last_hides_the_others() {
+        let tmpfs = |(target, size): (&str, u64)| Mount::Tmpfs {
+            target: target.to_owned(),
+            size: Some(size),
+            read_only: false,
+        };
+        let written = [("/a/b", 1), ("/a", 2), ("/c", 3), ("/a", 4)].map(tmpfs);
+        let expected = [("/a", 4), ("/a/b", 1), ("/c", 3)].map(tmpfs);
+        assert_eq!(in_order(written.into()), expected);
     }
 }
