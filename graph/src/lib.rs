@@ -29,7 +29,6 @@ mod mode;
 mod mount;
 mod op;
 pub mod pattern;
-pub mod suggest;
 mod vertex;
 
 pub use definition::{Builder, Definition};

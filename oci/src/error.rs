@@ -16,6 +16,16 @@ pub enum Error {
         /// Which rule it breaks.
         reason: &'static str,
     },
+    /// A part of a platform that is no word.
+    #[error(
+        "{component:?} is an invalid component of {text:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    PlatformComponent {
+        /// The part.
+        component: String,
+        /// The platform as given.
+        text: String,
+    },
     /// Not `os[/architecture[/variant]]`.
     #[error("invalid platform `{0}`: expected `os/architecture[/variant]`, for example `linux/amd64`")]
     Platform(String),

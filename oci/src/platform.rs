@@ -151,8 +151,14 @@ impl FromStr for Platform {
             .split_once('(')
             .map_or((parts[0], None), |(os, rest)| (os, Some(rest)));
         parts[0] = os;
-        if !parts.iter().all(|part| is_word(part, b"_-")) {
+        if !is_word(parts[0], b"_-") {
             return Err(invalid());
+        }
+        if let Some(part) = parts.iter().find(|part| !is_word(part, b"_.-")) {
+            return Err(Error::PlatformComponent {
+                component: (*part).to_owned(),
+                text: text.to_owned(),
+            });
         }
         let host = Platform::host();
         let mut platform = match parts[..] {

@@ -156,11 +156,11 @@ impl Scope<'_, '_> {
     pub(super) fn shell_args(&self, text: &str) -> Vec<String> {
         let mut args = self.state.config.config.shell.clone();
         if args.is_empty() {
-            let default = match self.state.config.os.as_str() {
-                "windows" => ["cmd", "/S /C"],
-                _ => ["/bin/sh", "-c"],
+            let default: &[&str] = match self.state.config.os.as_str() {
+                "windows" => &["cmd", "/S", "/C"],
+                _ => &["/bin/sh", "-c"],
             };
-            args = default.map(str::to_owned).to_vec();
+            args.extend(default.iter().map(|word| (*word).to_owned()));
         }
         args.push(text.to_owned());
         args

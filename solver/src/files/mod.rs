@@ -17,7 +17,6 @@ mod destination;
 mod entry;
 mod error;
 mod filter;
-mod missing;
 mod path;
 mod pool;
 mod root;

@@ -1,8 +1,7 @@
 //! "Did you mean": the option nearest to what was typed.
 
 /// The option that differs from `given` in less than three letters and least of all; none if `given` is one itself.
-#[must_use]
-pub fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
     let mut least = 3;
     for option in options {
@@ -18,8 +17,7 @@ pub fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> O
 }
 
 /// `message`, and the option nearest to `given` if there is one.
-#[must_use]
-pub fn wrap<'a>(message: String, given: &str, options: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn wrap<'a>(message: String, given: &str, options: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(given, options) {
         Some(option) => format!("{message} (did you mean {option}?)"),
         None => message,
