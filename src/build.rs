@@ -16,6 +16,7 @@ use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
 use crate::interrupt;
 use crate::policy::Policy;
+use crate::remotes::Remotes;
 use crate::request::{self, BuildRequest};
 use crate::ui;
 
@@ -56,16 +57,19 @@ async fn build(
     let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
     let images = images(request, setting, &store, reporter)?;
     let plan = plan(request, &images, reporter, findings).await?;
+    let session = Session {
+        contexts: request.contexts.clone(),
+        secrets: request.secrets.clone(),
+        agents: request.agents.clone(),
+    };
+    let remotes = Remotes::new(store.clone(), session.clone(), cancel.clone(), &setting.environment);
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
         images: images.clone(),
         executor: Arc::new(Namespaces),
-        session: Session {
-            contexts: request.contexts.clone(),
-            secrets: request.secrets.clone(),
-            agents: request.agents.clone(),
-        },
+        remotes: Arc::new(remotes),
+        session,
         reporter: reporter.clone(),
         cancel: cancel.clone(),
         imports: imports(request, &images, reporter),

@@ -14,6 +14,7 @@ mod error;
 mod images;
 mod interrupt;
 mod policy;
+mod remotes;
 mod request;
 mod ui;
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::{
-    Access, Attributes, Copy, Definition, ExecOp, FileAction, FileOp, Lent, Mount, MountKind, Op, Owner, Security,
-    Unpack, UserName, VertexId,
+    Access, Attributes, Copy, Definition, ExecOp, FileAction, FileOp, GitSource, Lent, Mount, MountKind, Op, Owner,
+    Security, Unpack, UserName, VertexId,
 };
 
 /// The text.
@@ -29,6 +29,8 @@ pub fn definition(definition: &Definition) -> String {
             Op::Image(image) => format!("image {} {} ({})", image.name, image.manifest, image.platform),
             Op::Local(local) if local.excludes.is_empty() => format!("local {}", local.context),
             Op::Local(local) => format!("local {} without {:?}", local.context, local.excludes),
+            Op::Http(http) => format!("http {} as {}", http.url, http.file_name),
+            Op::Git(git) => git_line(git),
             Op::Exec(exec) => exec_line(exec, &inputs),
             Op::File(file) => file_line(file, &inputs),
             Op::Merge(merge) => {
@@ -46,6 +48,20 @@ pub fn definition(definition: &Definition) -> String {
         .expect("writing to a string cannot fail");
     }
     text
+}
+
+fn git_line(git: &GitSource) -> String {
+    let mut line = format!("git {}#{}", git.remote, git.reference.as_deref().unwrap_or_default());
+    if !git.subdirectory.is_empty() {
+        line += &format!(":{}", git.subdirectory);
+    }
+    if git.keep_git_dir {
+        line += " with .git";
+    }
+    if !git.submodules {
+        line += " without submodules";
+    }
+    line
 }
 
 fn exec_line(exec: &ExecOp, inputs: &[String]) -> String {

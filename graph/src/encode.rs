@@ -11,8 +11,8 @@
 use oci::{Digest, Hasher, ImageName};
 
 use crate::op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, LocalSource, MakeDirectory, MakeFile, MergeOp, NetworkMode, Op,
-    Owner, Process, Security, Unpack, UserName,
+    Copy, ExecOp, FileAction, FileOp, GitSource, HttpSource, ImageSource, LocalSource, MakeDirectory, MakeFile,
+    MergeOp, NetworkMode, Op, Owner, Process, Security, Unpack, UserName,
 };
 
 /// A value with canonical bytes, as specified in [the module](self).
@@ -85,6 +85,8 @@ impl Encode for Op {
         match self {
             Op::Image(image) => image.encode(encoder),
             Op::Local(local) => local.encode(encoder),
+            Op::Http(http) => http.encode(encoder),
+            Op::Git(git) => git.encode(encoder),
             Op::Exec(exec) => exec.encode(encoder),
             Op::File(file) => file.encode(encoder),
             Op::Merge(merge) => merge.encode(encoder),
@@ -111,6 +113,36 @@ impl Encode for LocalSource {
         encoder.text("op", "local");
         encoder.text("context", &self.context);
         encoder.texts("excludes", &self.excludes);
+    }
+}
+
+impl Encode for HttpSource {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text("op", "http");
+        encoder.text("url", &self.url);
+        encoder.text("file-name", &self.file_name);
+        encoder.option("checksum", self.checksum, |encoder, checksum| {
+            encoder.bytes("checksum", checksum.raw());
+        });
+    }
+}
+
+impl Encode for GitSource {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.text("op", "git");
+        encoder.text("remote", &self.remote);
+        for (name, value) in [("reference", &self.reference), ("checksum", &self.checksum)] {
+            encoder.option(name, value.as_deref(), |encoder, value| encoder.text(name, value));
+        }
+        encoder.text("subdirectory", &self.subdirectory);
+        for (name, value) in [
+            ("keep-git-dir", self.keep_git_dir),
+            ("submodules", self.submodules),
+            ("fetch-by-commit", self.fetch_by_commit),
+            ("checkout-times", self.checkout_times),
+        ] {
+            encoder.number(name, u64::from(value));
+        }
     }
 }
 

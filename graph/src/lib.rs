@@ -16,7 +16,7 @@
 //! | cache key | what the work depends on, by content, for ever (`cache::CacheKey`): another type on purpose |
 //! | stage | the part of a Dockerfile from one FROM to the next |
 //! | context | a directory the user lends to the build, under a name |
-//! | source | where files enter the graph: an image, a context |
+//! | source | where files enter the graph: an image, a context, a web server, a git repository |
 //! | mount | something a process sees besides its tree, for its time only: bind, cache, tmpfs, secret, ssh |
 //! | snapshot | a finished file tree: a stack of layer directories (`cache::Snapshot`) |
 //! | layer | the changes one vertex made, as a tar |
@@ -25,6 +25,7 @@
 mod definition;
 pub mod dump;
 pub mod encode;
+pub mod git;
 mod mode;
 mod mount;
 mod op;
@@ -38,7 +39,7 @@ pub use mount::{
     Access, Attributes, BindMount, CacheMount, Lent, Mount, MountKind, MountSource, SecretVariable, Sharing,
 };
 pub use op::{
-    Copy, ExecOp, FileAction, FileOp, ImageSource, InputIndex, LocalSource, MakeDirectory, MakeFile, MergeOp,
-    NetworkMode, Op, Owner, Process, Security, Ulimit, Unpack, UserName,
+    Copy, ExecOp, FileAction, FileOp, GitSource, HttpSource, ImageSource, InputIndex, LocalSource, MakeDirectory,
+    MakeFile, MergeOp, NetworkMode, Op, Owner, Process, Security, Ulimit, Unpack, UserName,
 };
 pub use vertex::{Metadata, SourceLines, Vertex, VertexId};

@@ -16,6 +16,10 @@ pub enum Op {
     Image(ImageSource),
     /// The files of a context. Has no snapshot: its readers read the directory in place.
     Local(LocalSource),
+    /// A file of a web server, in a tree of its own.
+    Http(HttpSource),
+    /// The files of a git repository.
+    Git(GitSource),
     /// A process run on a file tree.
     Exec(ExecOp),
     /// Files copied or made.
@@ -42,6 +46,38 @@ pub struct LocalSource {
     pub context: String,
     /// Patterns of the ignore file, in order; the last that matches decides.
     pub excludes: Vec<String>,
+}
+
+/// A file of a web server. It belongs to root, may be read by root alone, and is as old as the server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSource {
+    /// Where it is.
+    pub url: String,
+    /// What it is called in its tree.
+    pub file_name: String,
+    /// What it must be.
+    pub checksum: Option<Digest>,
+}
+
+/// The files of a commit of a git repository. They belong to root and are as old as the commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitSource {
+    /// Where it is.
+    pub remote: String,
+    /// A branch, a tag, a full name or a commit; `None` is the default branch.
+    pub reference: Option<String>,
+    /// The directory whose files are meant, without slashes around it; empty for the whole.
+    pub subdirectory: String,
+    /// A commit or the beginning of one, that must be what is found.
+    pub checksum: Option<String>,
+    /// Whether `.git` stays.
+    pub keep_git_dir: bool,
+    /// Whether submodules are fetched.
+    pub submodules: bool,
+    /// Whether the commit of `checksum` is fetched without asking what the reference leads to.
+    pub fetch_by_commit: bool,
+    /// Whether files keep the time at which they were checked out.
+    pub checkout_times: bool,
 }
 
 /// A process run on the tree of `root`; its result is that tree with what the process wrote.
@@ -241,7 +277,7 @@ impl Op {
             }
         };
         match self {
-            Op::Image(_) | Op::Local(_) => {}
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => {}
             Op::Exec(exec) => {
                 let mounted = exec.mounts.iter().filter_map(Mount::source);
                 exec.root
@@ -266,7 +302,7 @@ impl Op {
     #[must_use]
     pub fn base(&self) -> Option<InputIndex> {
         match self {
-            Op::Image(_) | Op::Local(_) => None,
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => None,
             Op::Exec(exec) => exec.root,
             Op::File(file) => file.base,
             Op::Merge(merge) => Some(merge.base),

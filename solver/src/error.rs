@@ -84,6 +84,9 @@ pub enum StepError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file or a repository from elsewhere could not be had.
+    #[error(transparent)]
+    Remote(crate::remotes::RemoteError),
     /// The graph names a context that the session lacks.
     #[error("no context named `{0}` was given")]
     NoContext(String),

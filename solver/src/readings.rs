@@ -20,7 +20,7 @@ impl Reading {
     /// All of an op, in order.
     pub(crate) fn of(op: &Op) -> Vec<Reading> {
         match op {
-            Op::Image(_) | Op::Local(_) | Op::Merge(_) => Vec::new(),
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Merge(_) => Vec::new(),
             Op::File(file) => {
                 let copies = file.actions.iter().filter_map(|action| match action {
                     FileAction::Copy(copy) => Some(Reading::Copy(copy.clone())),

@@ -36,7 +36,7 @@ impl Build {
         let mut results = Vec::new();
         for (id, vertex) in self.definition.iter() {
             let asked = &self.asked[&id];
-            if matches!(vertex.op, Op::Image(_) | Op::Local(_)) {
+            if matches!(vertex.op, Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_)) {
                 continue;
             }
             let Some(known) = asked.known.get() else { continue };

@@ -46,7 +46,10 @@ pub enum Secret {
 
 impl Session {
     /// The secret of that name, if there is one.
-    pub(crate) fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, StepError> {
+    ///
+    /// # Errors
+    /// If its file cannot be read, or it is too large.
+    pub fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, StepError> {
         let content = match self.secrets.get(id) {
             None => return Ok(None),
             Some(Secret::Value(value)) => value.0.clone(),

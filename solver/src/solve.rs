@@ -1,5 +1,7 @@
 //! The solver itself: asks every vertex for its key, and the target for its snapshot.
 
+mod remote;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
@@ -14,6 +16,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::key::{self, CopySource};
 use crate::readings::{Reading, reads_own_base};
+use crate::remotes::Remotes;
 use crate::trees::{self, Source, Sources};
 use crate::{Error, Failure, Import, Imported, Reporter, Session, Step, StepError, StepResult, ops};
 
@@ -24,6 +27,8 @@ pub struct Solver {
     pub store: Store,
     /// Where images come from.
     pub images: Arc<dyn Fetch>,
+    /// How web servers and git repositories are reached.
+    pub remotes: Arc<dyn Remotes>,
     /// Where processes run.
     pub executor: Arc<dyn Executor>,
     /// What the user lends.
@@ -218,6 +223,7 @@ impl Build {
                 alias: None,
                 found: Found::Yes(None),
             },
+            Op::Http(_) | Op::Git(_) => return self.find_remote(vertex).await,
             Op::Exec(_) | Op::File(_) => self.find_work(id).await?,
             Op::Merge(merge) => {
                 let base = self.key_below(id, Some(merge.base)).await?;
@@ -440,8 +446,10 @@ impl Build {
             }
             Found::No => {}
         }
-        if let Op::Image(image) = &vertex.op {
-            return self.pull(vertex, image).await;
+        match &vertex.op {
+            Op::Image(image) => return self.pull(vertex, image).await,
+            Op::Http(_) | Op::Git(_) => return self.fetch_remote(vertex, known.key).await,
+            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge(_) => {}
         }
         let (base, sources) = join(self.snapshot_below(vertex), self.sources(vertex)).await;
         let (base, sources) = (base?, sources?);
@@ -576,6 +584,8 @@ fn key_of(vertex: &Vertex, base: CacheKey, names: Option<CacheKey>, sources: &[C
     match &vertex.op {
         Op::Exec(exec) => key::of_exec(exec, base, sources),
         Op::File(file) => key::of_file(file, base, names, sources),
-        Op::Image(_) | Op::Local(_) | Op::Merge(_) => unreachable!("they have keys of their own"),
+        Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Merge(_) => {
+            unreachable!("they have keys of their own")
+        }
     }
 }

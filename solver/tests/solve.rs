@@ -16,12 +16,15 @@ use std::time::Duration;
 
 use cache::{CacheKey, Store};
 use graph::{
-    Builder, Copy, Definition, ExecOp, FileAction, FileOp, InputIndex, LocalSource, MergeOp, Metadata, NetworkMode, Op,
-    Process, Unpack, VertexId,
+    Builder, Copy, Definition, ExecOp, FileAction, FileOp, HttpSource, InputIndex, LocalSource, MergeOp, Metadata,
+    NetworkMode, Op, Process, Unpack, VertexId,
 };
 use oci::{Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, ImageName, Platform, PortError, ResolvedImage};
 use sandbox::{Cancel, Executor, Exit, Spec};
-use solver::{Error, Event, Import, Imported, Outcome, Reporter, Session, Solver};
+use solver::{
+    Error, Event, Identity, Import, Imported, Landing, Outcome, RemoteError, RemoteSource, Remotes, Reporter, Session,
+    Solver, Step,
+};
 
 /// "Runs" a command by writing its first word into the file named by its second; `fail` fails, `wait` waits for another.
 #[derive(Default)]
@@ -96,10 +99,37 @@ impl Fetch for NoImages {
     }
 }
 
+/// Servers that have one thing at every address, and count who asks.
+#[derive(Default)]
+struct Web {
+    content: Mutex<String>,
+    asked: AtomicUsize,
+    fetched: AtomicUsize,
+}
+
+impl Remotes for Web {
+    fn identify<'a>(&'a self, _: RemoteSource<'a>, _: &'a Step) -> BoxFuture<'a, Result<Identity, RemoteError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(Identity(self.content.lock().unwrap().clone())) })
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        _: RemoteSource<'a>,
+        landing: &'a Landing,
+        _: &'a Step,
+    ) -> BoxFuture<'a, Result<(), RemoteError>> {
+        self.fetched.fetch_add(1, Ordering::SeqCst);
+        let content = self.content.lock().unwrap().clone();
+        Box::pin(async move { Ok(std::fs::write(landing.files.join("file"), content)?) })
+    }
+}
+
 /// A store, a context and an executor, for some builds one after the other.
 struct World {
     folder: tempfile::TempDir,
     executor: Arc<Scripted>,
+    web: Arc<Web>,
     events: Arc<Mutex<Vec<String>>>,
     parallelism: Option<usize>,
     imports: Option<Arc<dyn Import>>,
@@ -116,6 +146,7 @@ impl World {
         Some(World {
             folder,
             executor: Arc::default(),
+            web: Arc::default(),
             events: Arc::default(),
             parallelism: None,
             imports: None,
@@ -134,6 +165,7 @@ impl World {
         let solver = Solver {
             store: store.clone(),
             images: Arc::new(NoImages),
+            remotes: self.web.clone(),
             executor: self.executor.clone(),
             session: Session {
                 contexts: HashMap::from([("context".to_owned(), self.folder.path().join("context"))]),
@@ -248,6 +280,36 @@ fn context(builder: &mut Builder) -> VertexId {
             ..Metadata::default()
         },
     )
+}
+
+#[test]
+fn a_file_of_a_server_is_fetched_when_it_has_changed() {
+    let Some(world) = World::new() else { return };
+    let graph = |url: &str| {
+        let mut builder = Builder::new();
+        let http = HttpSource {
+            url: url.to_owned(),
+            file_name: "file".to_owned(),
+            checksum: None,
+        };
+        let source = builder.add(Op::Http(http), vec![], Metadata::default());
+        let copied = copy(&mut builder, None, &[(source, "/file", "/copy")]);
+        builder.finish(Some(copied))
+    };
+    for (content, url, asked, fetched) in [
+        ("one", "http://a/", 1, 1),
+        ("one", "http://a/", 2, 1),
+        // The same file from elsewhere is the same.
+        ("one", "http://b/", 3, 1),
+        ("two", "http://b/", 4, 2),
+    ] {
+        content.clone_into(&mut world.web.content.lock().unwrap());
+        let (result, _) = world.build(graph(url));
+        let copied = result.unwrap().unwrap().join("copy");
+        assert_eq!(std::fs::read_to_string(copied).unwrap(), content);
+        let counts = [&world.web.asked, &world.web.fetched].map(|count| count.load(Ordering::SeqCst));
+        assert_eq!(counts, [asked, fetched], "{content} of {url}");
+    }
 }
 
 /// Says of every key that the result is elsewhere, where it is not.

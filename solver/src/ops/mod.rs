@@ -17,6 +17,7 @@ mod file;
 pub(crate) mod image;
 mod merge;
 mod mounts;
+pub(crate) mod remote;
 
 /// The work of one vertex, ready to be done: its inputs are there.
 pub(crate) struct Work {
@@ -62,7 +63,7 @@ impl Work {
             Op::Exec(exec) => Done::Active(exec::run(self, exec, step)?),
             Op::File(file) => Done::Active(file::run(self, file)?),
             Op::Merge(merge) => Done::Snapshot(merge::run(self, merge)?),
-            Op::Image(_) | Op::Local(_) => unreachable!("sources are not run"),
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => unreachable!("sources are not run"),
         };
         if self.solver.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
