@@ -32,7 +32,7 @@ pub use diagnostic::{Diagnostic, Error};
 pub use dump::ast_dump;
 pub use environment::Environment;
 pub use lint::{Findings, Rule, Warning};
-pub use options::{NamedContext, NoCache, Options};
+pub use options::{Archive, MainContext, NamedContext, NoCache, Options, RemoteContext};
 pub use outline::{Argument, Demand, Outline, Target};
 pub use parse::{Dockerfile, parse};
 pub use plan::{Plan, PlannedImage, plan};

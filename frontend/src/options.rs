@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use graph::{NetworkMode, Ulimit};
+use graph::{GitSource, HttpSource, NetworkMode, Ulimit};
 use oci::{ImageName, Platform};
 
 use crate::Diagnostic;
@@ -29,7 +29,9 @@ pub struct Options {
     pub build_platform: Platform,
     /// Named contexts. A name may end in `::os/architecture`: then it counts for that platform only.
     pub contexts: BTreeMap<String, NamedContext>,
-    /// Patterns of the main context's ignore file.
+    /// Where the files of the main context are.
+    pub main_context: MainContext,
+    /// Patterns of the main context's ignore file, if it is a directory of the user's.
     pub excludes: Vec<String>,
     /// Which stages run again although there is a record of them.
     pub no_cache: NoCache,
@@ -61,6 +63,7 @@ impl Options {
             multi_platform: false,
             build_platform,
             contexts: BTreeMap::new(),
+            main_context: MainContext::Lent,
             excludes: Vec::new(),
             no_cache: NoCache::No,
             network: None,
@@ -140,6 +143,40 @@ fn familiar(name: &str) -> String {
     familiar.strip_suffix(":latest").map(str::to_owned).unwrap_or(familiar)
 }
 
+/// Where the files of the main context are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MainContext {
+    /// In a directory of the user's.
+    Lent,
+    /// Nowhere: there are none.
+    Empty,
+    /// Elsewhere.
+    Remote(RemoteContext),
+    /// In an archive.
+    Archive(Archive),
+}
+
+/// An archive with the files of a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// Of a web server.
+    Http(HttpSource),
+    /// Alone in the directory that the session knows as `context`.
+    Lent {
+        /// Its name there.
+        file_name: String,
+    },
+}
+
+/// A context that is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteContext {
+    /// A commit of a git repository.
+    Git(GitSource),
+    /// One file of a web server.
+    Http(HttpSource),
+}
+
 /// Where the files of a named context are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
@@ -152,6 +189,8 @@ pub enum NamedContext {
     },
     /// An image, in a registry or a layout.
     Image(ImageName),
+    /// Elsewhere.
+    Remote(RemoteContext),
     /// Nothing: `docker-image://scratch`.
     Scratch,
 }

@@ -182,10 +182,10 @@ impl GitAddress {
     }
 }
 
-/// Whether `text` is the whole name of a commit.
+/// A part of an address with `%41` for `A`. What is no such code stays.
 #[must_use]
-pub fn is_commit(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+pub fn decoded(part: &str) -> String {
+    url::decode(part, false)
 }
 
 fn conflict(what: &'static str, one: &str, other: &str) -> GitAddressError {

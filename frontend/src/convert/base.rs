@@ -41,18 +41,16 @@ impl Converter<'_> {
                 let id = self.local(context, excludes, format!("[context {title}] load from client"));
                 State::new(Tree::Lent(id), &self.platform_of(stage))
             }
+            Base::Remote { title, source } => {
+                let id = self.remote_context(source, Some(title));
+                State::new(Tree::Lent(id), &self.platform_of(stage))
+            }
             Base::Image { wanted, title } => self.image(stage, wanted, title.as_deref(), progress)?,
         };
         Ok(state.begun())
     }
 
-    /// The main context.
-    pub(super) fn main_context(&mut self) -> VertexId {
-        let excludes = self.options.excludes.clone();
-        self.local("context", &excludes, "[internal] load build context".to_owned())
-    }
-
-    fn local(&mut self, context: &str, excludes: &[String], name: String) -> VertexId {
+    pub(super) fn local(&mut self, context: &str, excludes: &[String], name: String) -> VertexId {
         let source = LocalSource {
             context: context.to_owned(),
             excludes: excludes.to_vec(),

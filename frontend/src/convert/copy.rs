@@ -10,7 +10,8 @@ use graph::{
 
 use super::history::Layer;
 use super::meta::owner;
-use super::origin::{Origin, Remote};
+use super::origin::Origin;
+use super::remote::Remote;
 use super::{Scope, Tree};
 use crate::command::{Add, Chosen, Copy, Placed, Sources};
 use crate::quote::quote;
@@ -42,10 +43,10 @@ impl Scope<'_, '_> {
             Some(place) => Some(self.tree_of(*place, copy.from.as_deref().unwrap_or_default())?),
         };
         for source in &transfer.paths {
-            match Remote::of(source) {
+            match Remote::of(source)? {
                 None => {}
-                Some(Remote::Git) => return Err(Diagnostic::new("source can't be a git ref for COPY")),
-                Some(Remote::Http) => return Err(Diagnostic::new("source can't be a URL for COPY")),
+                Some(Remote::Git(_)) => return Err(Diagnostic::new("source can't be a git ref for COPY")),
+                Some(Remote::Http(_)) => return Err(Diagnostic::new("source can't be a URL for COPY")),
             }
         }
         let mut origins = Vec::new();
@@ -71,7 +72,7 @@ impl Scope<'_, '_> {
             let [source] = &transfer.paths[..] else {
                 return Err(Diagnostic::new("checksum can't be specified for multiple sources"));
             };
-            if Remote::of(source).is_none() {
+            if Remote::of(source)?.is_none() {
                 return Err(Diagnostic::new("checksum requires HTTP(S) or Git sources"));
             }
         }
@@ -81,8 +82,8 @@ impl Scope<'_, '_> {
         };
         let mut origins = Vec::new();
         for source in &transfer.paths {
-            origins.push(match Remote::of(source) {
-                Some(remote) => self.remote(remote, source, add, placed)?,
+            origins.push(match Remote::of(source)? {
+                Some(remote) => self.remote(&remote, add, placed)?,
                 None => {
                     self.check_ignored("Add", source);
                     Origin::path(self.converter.main_context(), source, unpack)

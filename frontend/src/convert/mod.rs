@@ -11,6 +11,7 @@ mod meta;
 mod mounts;
 mod origin;
 mod progress;
+pub(crate) mod remote;
 mod run;
 mod variables;
 

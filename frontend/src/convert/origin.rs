@@ -3,7 +3,6 @@
 use graph::{FileAction, FileOp, MakeFile, Metadata, Unpack, VertexId};
 
 use super::Scope;
-use crate::command::{Add, Placed};
 use crate::parse::Heredoc;
 use crate::words::{Expander, Quotes};
 use crate::{Diagnostic, path};
@@ -45,7 +44,7 @@ impl Origin {
     }
 
     /// A file of a tree that has been made for it.
-    fn file(tree: VertexId, name: &str) -> Origin {
+    pub(super) fn file(tree: VertexId, name: &str) -> Origin {
         Origin {
             tree,
             path: literal(&path::from_root(name)),
@@ -101,53 +100,5 @@ impl Scope<'_, '_> {
             ..Expander::new('\\')
         };
         self.expand_by(&expander, text)
-    }
-
-    /// What a remote source of ADD is, as a tree of the graph: the place where such sources enter it.
-    pub(super) fn remote(
-        &mut self,
-        _remote: Remote,
-        _address: &str,
-        add: &Add,
-        placed: &Placed,
-    ) -> Result<Origin, Diagnostic> {
-        let what = match add.keep_git_dir {
-            Some(_) => "ADD --keep-git-dir",
-            None => "ADD from a remote address",
-        };
-        Err(Diagnostic::unsupported(what, &placed.lines))
-    }
-}
-
-/// A kind of source that is not in the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remote {
-    /// A repository of git.
-    Git,
-    /// A file of a web server.
-    Http,
-}
-
-impl Remote {
-    /// What `source` is, if it is none of the context's paths.
-    pub(super) fn of(source: &str) -> Option<Remote> {
-        if source.starts_with("http://") || source.starts_with("https://") {
-            let address = source.split(['#', '?']).next().unwrap_or_default();
-            return Some(if address.ends_with(".git") {
-                Remote::Git
-            } else {
-                Remote::Http
-            });
-        }
-        let by_scheme = source.starts_with("git://") || source.starts_with("ssh://");
-        // user@host:path, as ssh and git write it
-        let by_user = source.split_once('@').is_some_and(|(user, rest)| {
-            let letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            let host = rest.split_once(':').map(|(host, _)| host);
-            !user.is_empty()
-                && user.chars().all(letter)
-                && host.is_some_and(|host| !host.is_empty() && host.chars().all(letter))
-        });
-        (by_scheme || by_user).then_some(Remote::Git)
     }
 }

@@ -36,7 +36,7 @@ impl Counter {
             // What is only copied from has no steps at all.
             _ if stage.is_foreign => 0,
             Base::Stage(_) | Base::Scratch => 0,
-            Base::Local { .. } | Base::Image { .. } => 1,
+            Base::Local { .. } | Base::Remote { .. } | Base::Image { .. } => 1,
         };
         Counter {
             title: stage.title.clone(),

@@ -17,7 +17,7 @@ pub(crate) use globals::{Globals, Start};
 use crate::command::{Command, Placed};
 use crate::plan::{Section, Wanted};
 use crate::quote::quote;
-use crate::{Diagnostic, NamedContext, Options, outline, suggest};
+use crate::{Diagnostic, NamedContext, Options, RemoteContext, outline, suggest};
 
 /// The place of a stage in the list.
 pub(crate) type Place = usize;
@@ -85,6 +85,13 @@ pub(crate) enum Base {
         context: String,
         /// Patterns of its ignore file.
         excludes: Vec<String>,
+    },
+    /// Files from elsewhere.
+    Remote {
+        /// The name of the context as the user gave it.
+        title: String,
+        /// Where they are.
+        source: RemoteContext,
     },
     /// An image.
     Image {
@@ -288,6 +295,10 @@ impl Base {
                 title: title.to_owned(),
                 context: context.clone(),
                 excludes: excludes.clone(),
+            },
+            NamedContext::Remote(source) => Base::Remote {
+                title: title.to_owned(),
+                source: source.clone(),
             },
             NamedContext::Image(name) => Base::Image {
                 wanted: (name.clone(), platform.clone()),

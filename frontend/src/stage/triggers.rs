@@ -64,7 +64,7 @@ impl Stages {
                     });
                 Some(texts.collect())
             }
-            Base::Scratch | Base::Local { .. } => Some(Vec::new()),
+            Base::Scratch | Base::Local { .. } | Base::Remote { .. } => Some(Vec::new()),
         }
     }
 

@@ -70,7 +70,7 @@ fn lower_scheme(remote: &str) -> String {
 }
 
 /// Text with `%41` for `A`, and in queries `+` for a blank. What is no such code stays.
-fn decode(text: &str, is_query: bool) -> String {
+pub(super) fn decode(text: &str, is_query: bool) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
