@@ -12,6 +12,7 @@ use solver::{Failure, Import, Reporter, Session, Solver};
 use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
 use crate::deliver::{self, Built, Delivery};
+use crate::emulation;
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
 use crate::interrupt;
@@ -33,7 +34,11 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     let cancel = Cancel::new();
     let request = Arc::new(request);
     let findings = Findings::new();
-    let built = interrupt::cancelling(&cancel, build(&request, setting, &reporter, &cancel, &findings)).await;
+    let built = interrupt::cancelling(
+        &cancel,
+        build(&request, (setting, isolation), &reporter, &cancel, &findings),
+    )
+    .await;
     let failed = progress.finish();
     ui::tell_warnings(request.progress, &findings.warnings());
     match built {
@@ -49,7 +54,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
 
 async fn build(
     request: &Arc<BuildRequest>,
-    setting: &Setting,
+    (setting, isolation): (&Setting, &Isolation),
     reporter: &Reporter,
     cancel: &Cancel,
     findings: &Findings,
@@ -75,6 +80,8 @@ async fn build(
         imports: imports(request, &images, reporter),
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
     };
+    let search = setting.environment.path("PATH");
+    emulation::prepare(&plan.definition, isolation, search, reporter);
     let spines = plan.definition.spines();
     let solved = solver
         .solve(plan.definition)

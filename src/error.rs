@@ -102,6 +102,11 @@ impl CommandError {
             if !is_isolation {
                 self.hint = hint_for(error).or(self.hint);
             }
+            if let Some(sandbox::Error::Program { message }) = error.downcast_ref()
+                && message.ends_with("exec format error")
+            {
+                self.hint = Some(FOREIGN_PROGRAM.to_owned());
+            }
             cause = error.source();
         }
         self
@@ -173,6 +178,11 @@ impl Display for CommandError {
 }
 
 impl Error for CommandError {}
+
+/// What to do where the kernel cannot run a program.
+const FOREIGN_PROGRAM: &str = "the program is for another processor, or a script without `#!`; emulators come with \
+    `apt-get install qemu-user-static` (Debian, Ubuntu), `dnf install qemu-user-static` (Fedora), or for all with \
+    `docker run --privileged --rm tonistiigi/binfmt --install all`";
 
 /// The next step that a cause calls for.
 fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {

@@ -15,6 +15,7 @@
 
 mod cancel;
 mod capabilities;
+mod emulation;
 mod error;
 mod executor;
 mod init;
@@ -40,6 +41,7 @@ pub mod users;
 mod wire;
 
 pub use cancel::Cancel;
+pub use emulation::{Emulation, emulate};
 pub use error::{Error, Prohibition};
 pub use executor::{Executor, Exit, Stream};
 pub use init::init_if_asked;

@@ -1,10 +1,11 @@
 //! One build for several platforms: an index, its images, and folders of their files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::{Workshop, progress, run};
+use crate::support::{Workshop, ends_with, progress, run};
 
 const DOCKERFILE: &str = "FROM scratch\nARG TARGETARCH\nCOPY f.$TARGETARCH /dir/f\nCOPY same /\n";
 
@@ -118,4 +119,29 @@ fn files_of_platforms_are_apart_unless_they_can_be_together() {
     let collision = "cannot overwrite dir/f from linux/arm/v7 with linux/amd64 when split option is disabled";
     assert!(!output.status.success() && said.contains(collision), "{said}");
     assert!(!workshop.path("one").exists());
+}
+
+#[test]
+fn a_program_for_a_processor_that_nobody_has_is_an_error_with_a_way_out() {
+    let workshop = Workshop::own();
+    let context = workshop.context("foreign", &[("Dockerfile", "FROM scratch\nCOPY sh /bin/sh\nRUN x\n")]);
+    let mut program = b"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xcd\xab".to_vec();
+    program.resize(120, 0);
+    fs::write(context.join("sh"), program).unwrap();
+    fs::set_permissions(context.join("sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let said = ends_with(
+        workshop
+            .rbuild()
+            .args(["build", "--platform=linux/abacus"])
+            .arg(&context),
+        1,
+    );
+    for part in [
+        "[internal] emulate abacus on ",
+        "there is no emulator: programs for abacus do not run here",
+        "exec /bin/sh: exec format error",
+        "hint: the program is for another processor",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
