@@ -251,3 +251,73 @@ fn missing(program: &str, error: io::Error) -> io::Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An agent that answers every request with what it was asked.
+    fn echo(path: &Path) {
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                std::thread::spawn(move || {
+                    while let Ok(request) = message(&client) {
+                        (&client).write_all(&request).unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    fn request(kind: u8) -> Vec<u8> {
+        vec![0, 0, 0, 3, kind, 1, 2]
+    }
+
+    #[test]
+    fn a_step_may_list_and_sign_and_nothing_else() {
+        let outside = tempfile::tempdir().unwrap();
+        let path = outside.path().join("agent");
+        echo(&path);
+        let store = cache::Store::open(&outside.path().join("store")).unwrap();
+        let lent = Agent::Socket { path, is_raw: false };
+        let owner = rustix::process::geteuid().as_raw();
+        let attributes = Attributes {
+            user: owner,
+            group: rustix::process::getegid().as_raw(),
+            mode: 0o600,
+        };
+        let socket = AgentSocket::open(&lent, store.scratch().unwrap(), &attributes).unwrap();
+        let mut client = in_short(socket.path(), |path| UnixStream::connect(path)).unwrap();
+        // List, sign; then add, remove, remove all, lock, extension.
+        for (kind, passes) in [
+            (11, true),
+            (13, true),
+            (17, false),
+            (18, false),
+            (19, false),
+            (22, false),
+            (27, false),
+            (13, true),
+        ] {
+            client.write_all(&request(kind)).unwrap();
+            let answer = message(&client).unwrap();
+            let expected = if passes { request(kind) } else { FAILURE.to_vec() };
+            assert_eq!(answer, expected, "{kind}");
+        }
+        let folder = socket.path().parent().unwrap().to_owned();
+        drop(socket);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn requests_without_measure_end_the_connection() {
+        for bytes in [&[0, 0, 0, 0][..], &[255, 255, 255, 255, 11], &[0, 0, 0, 9, 11]] {
+            let (mut step, ours) = UnixStream::pair().unwrap();
+            step.write_all(bytes).unwrap();
+            step.shutdown(Shutdown::Write).unwrap();
+            assert!(message(&ours).is_err(), "{bytes:?}");
+        }
+    }
+}
