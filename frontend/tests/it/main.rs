@@ -11,5 +11,6 @@ mod hostile;
 mod images;
 mod plans;
 mod platforms;
+mod rules;
 mod triggers;
 mod vectors;
