@@ -18,7 +18,8 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 impl Scope<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, index: usize, placed: &Placed) -> Result<(), Diagnostic> {
         if !run.devices.is_empty() {
-            return Err(Diagnostic::unsupported("RUN --device", &placed.lines));
+            return Err(Diagnostic::unsupported("RUN --device", &placed.lines)
+                .hint("devices are part of the labs channel of the Dockerfile language only"));
         }
         let script = Script::of(run, &self.state.config.os)?;
         let args = match &script {

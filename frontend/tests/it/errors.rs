@@ -139,6 +139,16 @@ fn stages_that_do_not_fit_are_named() {
             "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
         ),
         ("FROM scratch\nCOPY --from=7 a b\n", "invalid stage index 7"),
+        (
+            "FROM scratch AS first\nRUN --mount=from=later,target=/m a\nFROM scratch AS later\nFROM first\n",
+            "cannot mount from stage \"later\" to \"/m\", stage needs to be defined before current command",
+        ),
+        (
+            "FROM scratch AS a\nRUN --mount=from=b,target=/m x\nFROM scratch AS b\nRUN --mount=from=A,target=/m x\n",
+            "circular dependency detected on stage: a",
+        ),
+        ("FROM scratch\nRUN --mount=type=cache a\n", "invalid mount target \"/\""),
+        ("FROM scratch\nRUN --mount=target=.. a\n", "invalid mount target \"/\""),
     ] {
         assert_eq!(refusal(text, &options()), message);
     }

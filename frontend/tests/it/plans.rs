@@ -383,3 +383,77 @@ fn linked_files_are_a_tree_of_their_own() {
     assert_eq!(names[3], "[3/5] COPY --link a .");
     assert_eq!(names[4], "[3/5] LINK COPY --link a .");
 }
+
+#[test]
+fn mounts_are_what_they_say_after_variables_are_replaced() {
+    for (flags, expected) in [
+        ("--mount=target=m", "bind #0:/ at /w/m read-only"),
+        ("--mount=target=$D/m,source=../a/./b,rw", "bind #0:/a/b at /d/m"),
+        ("--mount=from=scratch,target=/m", "bind at /m read-only"),
+        ("--mount=type=bind,from=S,target=/m", "bind #0:/ at /m read-only"),
+        ("--mount=type=$T,target=/m,size=1k", "tmpfs of 1024 at /m"),
+        ("--mount=type=tmpfs,target=/m,ro", "tmpfs at /m read-only"),
+        ("--mount=type=cache,target=m/", "shared cache \"/m\" at /w/m"),
+        (
+            "--mount=type=cache,target=/m,id=i,sharing=locked",
+            "locked cache \"/i\" at /m",
+        ),
+        (
+            "--mount=type=cache,target=/m,mode=700",
+            "shared cache \"//m\" #0:/cache at /m",
+        ),
+        (
+            "--mount=type=cache,from=s,src=/x,target=/m,ro",
+            "shared cache \"//m\" #0:/x at /m read-only",
+        ),
+        (
+            "--mount=type=secret,id=a/b",
+            "secret \"a/b\" owner 0:0 mode 400 at /run/secrets/b",
+        ),
+        (
+            "--mount=type=secret,target=/x/y,uid=1,required",
+            "secret \"y\" required owner 1:0 mode 400 at /x/y",
+        ),
+        ("--mount=type=secret,id=s,env=V", "$V from secret \"s\""),
+        (
+            "--mount=type=ssh",
+            "ssh \"default\" owner 0:0 mode 600 at /run/buildkit/ssh_agent.0",
+        ),
+        (
+            "--mount=type=ssh,id=k,target=s,mode=666",
+            "ssh \"k\" owner 0:0 mode 666 at /w/s",
+        ),
+    ] {
+        let text = format!("FROM busybox AS s\nRUN s\nFROM scratch\nARG D=/d T=tmpfs\nWORKDIR /w\nRUN {flags} x\n");
+        let dump = graph::dump::definition(&plan(&text).definition);
+        let mounted = dump.lines().rev().nth(1).unwrap().split("; ").nth(1).unwrap();
+        // Which number a vertex has is no part of the fact.
+        let mounted: String = mounted
+            .split(' ')
+            .map(|word| match word.strip_prefix('#') {
+                Some(number) => format!("#0{}", number.trim_start_matches(|c: char| c.is_ascii_digit())),
+                None => word.to_owned(),
+            })
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert_eq!(mounted, expected, "{flags}");
+    }
+}
+
+#[test]
+fn the_first_agent_is_the_one_processes_find() {
+    let agents = "RUN --mount=type=ssh,id=a,target=/a --mount=type=ssh,id=b x";
+    for (before, socket) in [("", "/a"), ("ENV SSH_AUTH_SOCK=/mine\n", "/mine")] {
+        let plan = plan(&format!("FROM scratch\n{before}{agents}\n"));
+        let line = format!("SSH_AUTH_SOCK={socket}");
+        assert!(process(&plan).env.contains(&line), "{:?}", process(&plan).env);
+    }
+}
+
+#[test]
+fn secrets_are_stars_in_names_and_absent_from_history() {
+    let plan = plan("FROM scratch\nENV V=old\nRUN --mount=type=secret,id=s,env=V echo $V\n");
+    assert_eq!(names(&plan), ["[1/1] RUN --mount=type=secret,id=s,env=V echo ****"]);
+    let history = plan.images[0].config.history.last().unwrap().created_by.as_deref();
+    assert_eq!(history, Some("RUN /bin/sh -c echo $V # buildkit"));
+}
