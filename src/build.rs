@@ -120,6 +120,7 @@ pub(crate) fn images(
     let pull = if request.pull { Pull::Always } else { Pull::Missing };
     let options = images::client_options(&setting.environment);
     let images = Images::new(store.clone(), options, pull, reporter.clone());
+    let images = images.naming_platforms(request.options.platforms.len() > 1);
     Ok(Arc::new(images.under(policy(request)?)))
 }
 

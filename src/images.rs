@@ -38,6 +38,7 @@ pub(crate) struct Images {
     client: OnceCell<registry::Client>,
     pull: Pull,
     policy: Option<Policy>,
+    names_platforms: bool,
     reporter: Reporter,
     answers: Mutex<HashMap<(ImageName, Platform), ResolvedImage>>,
 }
@@ -53,6 +54,7 @@ impl Images {
             client: OnceCell::new(),
             pull,
             policy: None,
+            names_platforms: false,
             reporter,
             answers,
         }
@@ -61,6 +63,14 @@ impl Images {
     /// The same images, as far as `policy` allows them.
     pub(crate) fn under(self, policy: Option<Policy>) -> Images {
         Images { policy, ..self }
+    }
+
+    /// The same images for a build of several platforms, whose steps say which they are for.
+    pub(crate) fn naming_platforms(self, names_platforms: bool) -> Images {
+        Images {
+            names_platforms,
+            ..self
+        }
     }
 
     /// The registry client, made when first asked for: reading certificates takes longer than a build with nothing to do.
@@ -233,7 +243,10 @@ impl Fetch for Images {
             {
                 return Ok(known.clone());
             }
-            let step = self.reporter.start(format!("[internal] load metadata for {name}"));
+            let of_platform = self.names_platforms.then(|| format!("{platform} ")).unwrap_or_default();
+            let step = self
+                .reporter
+                .start(format!("[{of_platform}internal] load metadata for {name}"));
             let asked = async { self.ask(&self.allowed(name)?, platform).await };
             match asked.await {
                 Ok(resolved) => {

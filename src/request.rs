@@ -96,8 +96,9 @@ impl BuildRequest {
         let mut options = options(&args, environment)?;
         options.excludes = contexts::excludes(dockerfile.ignore_file.as_deref(), &context)?;
         options.contexts = contexts::named(&args.input.build_context, environment, &mut folders)?;
+        let may_delete = args.run.allow.iter().any(|right| right == "buildx.local.delete");
         let tags = outputs::tags(&args.output.tag)?;
-        let outputs = outputs::resolve(&args.output, &tags, environment)?;
+        let outputs = outputs::resolve(&args.output, &tags, may_delete, environment)?;
         outputs::refuse_several(&outputs, &options.platforms)?;
         if args.work.quiet && outputs.iter().any(OutputSpec::writes_stdout) {
             let message = "--quiet prints the image's ID to standard output, which is taken by an output";
@@ -252,13 +253,13 @@ fn refuse_unsupported(args: &BuildArgs) -> Result<(), CommandError> {
     }
     for right in &args.run.allow {
         match right.as_str() {
-            "network.host" | "security.insecure" => {}
+            "network.host" | "security.insecure" | "buildx.local.delete" => {}
             "device" => {
                 return Err(CommandError::usage(format!("--allow {right} is not supported yet")));
             }
             _ => {
                 return Err(CommandError::usage(format!("invalid entitlement {right:?}"))
-                    .hint("there are: network.host, security.insecure"));
+                    .hint("there are: network.host, security.insecure, buildx.local.delete"));
             }
         }
     }

@@ -50,7 +50,7 @@ pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, load};
 pub use output::{ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
 pub use receipt::{Receipt, metadata_json};
-pub use to_directory::{Skipped, to_directory};
+pub use to_directory::{Skipped, Stale, to_directory};
 pub use to_docker::to_docker_archive;
 pub use to_layout::{to_layout_archive, to_layout_directory};
 pub use to_registry::to_registry;

@@ -9,6 +9,7 @@
 //! -o type=local,dest=DIR          -o type=tar[,dest=FILE|-]          -o type=cacheonly
 //! image, oci and docker also: compression, compression-level, force-compression, oci-mediatypes, oci-artifact,
 //!   source-date-epoch, annotation.KEY, annotation-TYPE[PLATFORM].KEY         local and tar also: platform-split
+//! image also: push-by-digest, name-canonical                   local also: mode=copy|delete
 //! ```
 //!
 //! A key that BuildKit has and rbuild has not is refused by name, unless its value asks for what is done anyway. Paths
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use cache::Compression;
 use oci::Reference;
 
-use crate::{Annotations, Assembly, Error, Media, OutputError};
+use crate::{Annotations, Assembly, Error, Media, OutputError, Stale};
 
 mod attributes;
 
@@ -34,6 +35,8 @@ pub enum OutputSpec {
         options: ImageOptions,
         /// Whether every name is pushed.
         push: bool,
+        /// Whether it is pushed without its tags, to be found by its digest only.
+        by_digest: bool,
         /// Whether the store keeps the image under its names.
         store: bool,
     },
@@ -54,6 +57,8 @@ pub enum OutputSpec {
         epoch: Option<i64>,
         /// Whether each platform has a folder of its own; by default where there are several.
         split: Option<bool>,
+        /// What becomes of what is there already.
+        stale: Stale,
     },
     /// The root file system as one tar archive.
     Tar {
@@ -211,6 +216,7 @@ fn bare(text: &str) -> Result<OutputSpec, OutputError> {
             dest: path.into(),
             epoch: None,
             split: None,
+            stale: Stale::Kept,
         }),
     }
 }
@@ -227,9 +233,12 @@ fn kind_named(name: &str) -> Result<&'static str, OutputError> {
 fn image(attributes: &mut Attributes, push: bool) -> Result<OutputSpec, OutputError> {
     // The store keeps every image unpacked, so both values get what they ask for.
     attributes.take_bool("unpack", false)?;
+    // Every name is found with the digest after it, too.
+    attributes.take_bool("name-canonical", false)?;
     Ok(OutputSpec::Image {
         options: image_options(attributes)?,
         push: attributes.take_bool("push", push)?,
+        by_digest: attributes.take_bool("push-by-digest", false)?,
         store: attributes.take_bool("store", true)?,
     })
 }
@@ -272,6 +281,7 @@ fn directory(attributes: &mut Attributes) -> Result<OutputSpec, OutputError> {
         dest: dest.into(),
         epoch: attributes.take_epoch()?,
         split: attributes.take_split()?,
+        stale: attributes.take_stale()?,
     })
 }
 

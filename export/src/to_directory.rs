@@ -5,7 +5,7 @@
 //! times last, when nothing is put into them any more. Extended attributes are not copied: file capabilities would make
 //! the caller's files privileged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, FileTimes, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -26,18 +26,29 @@ pub struct Skipped {
     pub kind: &'static str,
 }
 
+/// What becomes of what is in a directory already and was not made now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stale {
+    /// It stays.
+    #[default]
+    Kept,
+    /// It goes.
+    Deleted,
+}
+
 /// Copies what is below the mounted `trees` into the directory `dest`, which is made if it is not there, or into folders
 /// of it. With `epoch` all entries get that time. Returns what was left out.
 ///
 /// # Errors
 /// [`Error::DestinationIsNoDirectory`], [`Error::Collision`], or if reading or writing fails.
-pub fn to_directory(trees: &[Tree<'_>], dest: &Path, epoch: Option<i64>) -> Result<Vec<Skipped>, Error> {
+pub fn to_directory(trees: &[Tree<'_>], dest: &Path, epoch: Option<i64>, stale: Stale) -> Result<Vec<Skipped>, Error> {
     if fs::metadata(dest).is_ok_and(|found| !found.is_dir()) {
         return Err(Error::DestinationIsNoDirectory(dest.to_owned()));
     }
     refuse_collisions(trees)?;
     fs::create_dir_all(dest).map_err(Error::io("create directory", dest))?;
-    let mut skipped = Vec::new();
+    let (mut skipped, mut made) = (Vec::new(), HashSet::new());
+    let root = dest;
     for tree in trees {
         let dest = match tree.folder() {
             Some(folder) => dest.join(folder),
@@ -53,10 +64,30 @@ pub fn to_directory(trees: &[Tree<'_>], dest: &Path, epoch: Option<i64>) -> Resu
             directories: Vec::new(),
             skipped: Vec::new(),
         };
-        walk(tree.path, |found| copy.entry(found))?;
+        made.insert(dest.clone());
+        walk(tree.path, |found| {
+            made.insert(dest.join(&found.relative));
+            copy.entry(found)
+        })?;
         skipped.extend(copy.finish()?);
     }
+    if stale == Stale::Deleted {
+        delete_all_but(&made, root)?;
+    }
     Ok(skipped)
+}
+
+/// Deletes what is below `directory` and not among `made`. No link is followed.
+fn delete_all_but(made: &HashSet<PathBuf>, directory: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(directory).map_err(Error::io("read directory", directory))? {
+        let path = entry.map_err(Error::io("read directory", directory))?.path();
+        if !made.contains(&path) {
+            clear(&path)?;
+        } else if fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
+            delete_all_but(made, &path)?;
+        }
+    }
+    Ok(())
 }
 
 struct Copy<'a> {

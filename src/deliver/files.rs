@@ -12,9 +12,15 @@ impl Delivery {
     /// Puts the files of the results where they are wanted; tells what could not be.
     pub(super) fn write_files(&self, output: &OutputSpec) -> Result<Vec<String>, CommandError> {
         match output {
-            OutputSpec::Directory { dest, epoch, split } => {
+            OutputSpec::Directory {
+                dest,
+                epoch,
+                split,
+                stale,
+            } => {
                 let mounted = self.mount_all()?;
-                let skipped = export::to_directory(&self.trees(&mounted, *split), dest, epoch.or(self.epoch));
+                let (trees, epoch) = (self.trees(&mounted, *split), epoch.or(self.epoch));
+                let skipped = export::to_directory(&trees, dest, epoch, *stale);
                 let note = |skipped: Skipped| format!("left out: {} is a {}", skipped.path.display(), skipped.kind);
                 Ok(skipped.map_err(|error| failed(&error))?.into_iter().map(note).collect())
             }

@@ -1,6 +1,6 @@
 //! Outputs: `-o`, and the flags that stand for one (`-t`, `--push`, `--load`), as one list.
 
-use export::{Annotation, ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
+use export::{Annotation, ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec, Stale};
 use oci::{Platform, Reference};
 
 use crate::cli::OutputArgs;
@@ -27,6 +27,7 @@ pub(crate) fn tags(typed: &[String]) -> Result<Vec<Reference>, CommandError> {
 pub(crate) fn resolve(
     typed: &OutputArgs,
     tags: &[Reference],
+    may_delete: bool,
     environment: &Environment,
 ) -> Result<Vec<OutputSpec>, CommandError> {
     let mut outputs = Vec::new();
@@ -56,6 +57,8 @@ pub(crate) fn resolve(
         make_absolute(output, environment);
     }
     check_names(&mut outputs)?;
+    refuse_tags_by_digest(&outputs, &typed.tag)?;
+    refuse_deleting(&outputs, may_delete, environment)?;
     check_stdout(&outputs, environment)?;
     Ok(outputs)
 }
@@ -103,6 +106,7 @@ fn image(push: bool) -> OutputSpec {
     OutputSpec::Image {
         options: ImageOptions::default(),
         push,
+        by_digest: false,
         store: true,
     }
 }
@@ -138,6 +142,44 @@ fn check_names(outputs: &mut [OutputSpec]) -> Result<(), CommandError> {
                 CommandError::usage("failed to build: tag is needed when pushing to registry")
                     .hint("name the image with -t HOST/REPOSITORY:TAG"),
             );
+        }
+    }
+    Ok(())
+}
+
+/// What is pushed by digest has no tag.
+fn refuse_tags_by_digest(outputs: &[OutputSpec], typed: &[String]) -> Result<(), CommandError> {
+    let is_by_digest = |output: &OutputSpec| matches!(output, OutputSpec::Image { by_digest: true, .. });
+    let has_tag = |name: &&String| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    match typed.iter().find(has_tag) {
+        Some(name) if outputs.iter().any(is_by_digest) => Err(CommandError::usage(format!(
+            "failed to build: can't push tagged ref {name} by digest"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Files are deleted only below the working directory, unless more is allowed.
+fn refuse_deleting(outputs: &[OutputSpec], may_delete: bool, environment: &Environment) -> Result<(), CommandError> {
+    for output in outputs.iter().filter(|_| !may_delete) {
+        if let OutputSpec::Directory {
+            dest,
+            stale: Stale::Deleted,
+            ..
+        } = output
+        {
+            let has_way_out = dest.components().any(|part| part == std::path::Component::ParentDir);
+            // Where a link leads counts, not where it is.
+            let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let (place, here) = (real(dest), real(&environment.directory));
+            let is_below = place.starts_with(&here) && place != here;
+            if has_way_out || !is_below {
+                return Err(CommandError::usage(format!(
+                    "failed to build: mode=delete would delete files in {}, which is not below the working directory",
+                    dest.display()
+                ))
+                .hint("allow it with --allow buildx.local.delete"));
+            }
         }
     }
     Ok(())

@@ -94,6 +94,19 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ("--push .", "tag is needed when pushing to registry"),
         ("--provenance=true .", "--provenance=true is not supported yet"),
         ("--attest type=sbom .", "--attest type=sbom is not supported yet"),
+        (
+            "-t a:1 -o type=image,push-by-digest=true,push=true .",
+            "can't push tagged ref a:1 by digest",
+        ),
+        (
+            "-o type=local,dest=/x,mode=delete .",
+            "mode=delete would delete files in /x",
+        ),
+        ("-o type=local,dest=.,mode=delete .", "not below the working directory"),
+        (
+            "-o type=local,dest=a/../..,mode=delete .",
+            "not below the working directory",
+        ),
         ("--builder nope .", "no builder \"nope\" found"),
         (
             "--no-cache --no-cache-filter a .",

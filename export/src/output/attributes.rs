@@ -6,7 +6,7 @@ use cache::Compression;
 use oci::Reference;
 
 use crate::error::NameError;
-use crate::{Annotation, Annotations, OutputError};
+use crate::{Annotation, Annotations, OutputError, Stale};
 
 const IMAGE_KEYS: [&str; 8] = [
     "name",
@@ -20,7 +20,7 @@ const IMAGE_KEYS: [&str; 8] = [
 ];
 
 /// What BuildKit has and rbuild has not: of which types, and the value that asks for what is done anyway.
-const UNSUPPORTED: [(&str, &[&str], Option<&str>); 13] = [
+const UNSUPPORTED: [(&str, &[&str], Option<&str>); 10] = [
     (
         "rewrite-timestamp",
         &["image", "registry", "oci", "docker"],
@@ -36,16 +36,13 @@ const UNSUPPORTED: [(&str, &[&str], Option<&str>); 13] = [
         &["image", "registry", "oci", "docker"],
         Some("false"),
     ),
-    ("push-by-digest", &["image", "registry"], Some("false")),
     ("registry.insecure", &["image", "registry"], Some("false")),
-    ("name-canonical", &["image", "registry"], Some("false")),
     ("dangling-name-prefix", &["image", "registry"], None),
     ("danging-name-empty-only", &["image", "registry"], Some("false")),
     ("prefer-image-digest", &["image", "registry"], Some("false")),
     ("prefer-image-config", &["image", "registry"], Some("false")),
     ("context", &["docker"], None),
     ("attestation-prefix", &["local", "tar"], None),
-    ("mode", &["local"], Some("copy")),
 ];
 
 /// The fields of one output that are still to be looked at. Keys are in lower case, but for the names of annotations.
@@ -162,6 +159,15 @@ impl Attributes {
         value.map(parse).transpose()
     }
 
+    /// `mode` of a directory.
+    pub(super) fn take_stale(&mut self) -> Result<Stale, OutputError> {
+        match self.take("mode").as_deref() {
+            None | Some("copy") => Ok(Stale::Kept),
+            Some("delete") => Ok(Stale::Deleted),
+            Some(other) => Err(invalid("mode", other.to_owned(), "`copy` or `delete`")),
+        }
+    }
+
     /// Refuses what is left.
     pub(super) fn finish(mut self, output: &'static str) -> Result<(), OutputError> {
         for (key, outputs, harmless) in UNSUPPORTED {
@@ -221,9 +227,10 @@ fn invalid(key: &str, value: String, expected: &'static str) -> OutputError {
 
 fn keys_of(output: &str) -> Vec<&'static str> {
     let own: &[&'static str] = match output {
-        "image" | "registry" => &["push", "store", "unpack"],
+        "image" | "registry" => &["name-canonical", "push", "push-by-digest", "store", "unpack"],
         "oci" | "docker" => &["dest", "tar"],
-        "local" | "tar" => &["dest", "platform-split", "source-date-epoch"],
+        "local" => &["dest", "mode", "platform-split", "source-date-epoch"],
+        "tar" => &["dest", "platform-split", "source-date-epoch"],
         _ => &[],
     };
     let common: &[&'static str] = match output {

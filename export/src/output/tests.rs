@@ -14,7 +14,9 @@ fn summary(text: &str) -> String {
     match parse(text) {
         OutputSpec::Image { push, store, .. } => format!("image push={push} store={store}"),
         OutputSpec::Archive { form, dest, .. } => format!("{form:?} {dest:?}"),
-        OutputSpec::Directory { dest, epoch, split } => format!("directory {} {epoch:?}{}", dest.display(), of(split)),
+        OutputSpec::Directory { dest, epoch, split, .. } => {
+            format!("directory {} {epoch:?}{}", dest.display(), of(split))
+        }
         OutputSpec::Tar { dest, epoch, split } => format!("tar {dest:?} {epoch:?}{}", of(split)),
         OutputSpec::CacheOnly => "nothing".to_owned(),
     }
@@ -156,12 +158,12 @@ fn refusals_name_what_is_wrong() {
             "output `rewrite-timestamp=true` is not supported yet",
         ),
         (
-            "type=registry,push-by-digest=true",
-            "output `push-by-digest=true` is not supported yet",
+            "type=registry,registry.insecure=true",
+            "output `registry.insecure=true` is not supported yet",
         ),
         (
-            "type=local,dest=x,mode=delete",
-            "output `mode=delete` is not supported yet",
+            "type=local,dest=x,mode=move",
+            "invalid value `move` for output key `mode`: expected `copy` or `delete`",
         ),
         ("type=image,annotation-foo.a=b", "unknown annotation type \"foo\""),
         (

@@ -37,7 +37,7 @@ fn modes_times_and_links_are_kept() {
     }
     // The second time everything is there already.
     for _ in 0..2 {
-        assert_eq!(to_directory(&[whole(tree)], &dest, None).unwrap(), []);
+        assert_eq!(to_directory(&[whole(tree)], &dest, None, Stale::Kept).unwrap(), []);
         assert_eq!(mode(&dest.join("d")), 0o555);
         assert_eq!(mode(&dest.join("d/tool")), 0o4711);
         let tool = fs::metadata(dest.join("d/tool")).unwrap();
@@ -48,7 +48,7 @@ fn modes_times_and_links_are_kept() {
             assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (7, 9), "{name}");
         }
     }
-    to_directory(&[whole(tree)], &dest, Some(1_000)).unwrap();
+    to_directory(&[whole(tree)], &dest, Some(1_000), Stale::Kept).unwrap();
     for name in ["d/tool", "d", "link"] {
         assert_eq!(fs::symlink_metadata(dest.join(name)).unwrap().mtime(), 1_000, "{name}");
     }
@@ -70,7 +70,7 @@ fn nothing_is_written_through_links_in_the_destination() {
     fs::write(outside.path().join("victim"), b"old").unwrap();
     symlink(outside.path(), dest.join("lib")).unwrap();
     symlink(outside.path().join("victim"), dest.join("file")).unwrap();
-    to_directory(&[whole(tree)], dest, None).unwrap();
+    to_directory(&[whole(tree)], dest, None, Stale::Kept).unwrap();
     assert_eq!(fs::read(outside.path().join("victim")).unwrap(), b"old");
     assert!(!outside.path().join("new").exists());
     assert_eq!(fs::read(dest.join("lib/new")).unwrap(), b"new");
@@ -88,7 +88,7 @@ fn what_is_there_gives_way_or_stays() {
     fs::write(dest.join("was-file"), b"old").unwrap();
     fs::create_dir(dest.join("both")).unwrap();
     fs::write(dest.join("both/other"), b"old").unwrap();
-    to_directory(&[whole(tree)], dest, None).unwrap();
+    to_directory(&[whole(tree)], dest, None, Stale::Kept).unwrap();
     assert!(dest.join("was-directory").is_file());
     assert!(dest.join("was-file").is_dir());
     assert_eq!(fs::read(dest.join("both/other")).unwrap(), b"old");
@@ -117,7 +117,10 @@ fn devices_and_sockets_are_left_out_and_named() {
     } else {
         eprintln!("skipped: needs CAP_MKNOD to look at devices");
     }
-    assert_eq!(to_directory(&[whole(tree)], to.path(), None).unwrap(), expected);
+    assert_eq!(
+        to_directory(&[whole(tree)], to.path(), None, Stale::Kept).unwrap(),
+        expected
+    );
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
     assert_eq!(mode(&to.path().join("pipe")), 0o640);
 }
@@ -125,7 +128,7 @@ fn devices_and_sockets_are_left_out_and_named() {
 #[test]
 fn a_file_is_no_destination() {
     let (from, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
-    let error = to_directory(&[whole(from.path())], file.path(), None).unwrap_err();
+    let error = to_directory(&[whole(from.path())], file.path(), None, Stale::Kept).unwrap_err();
     assert!(error.to_string().ends_with("is not a directory"), "{error}");
 }
 
@@ -142,7 +145,35 @@ fn a_platform_has_a_folder_even_where_a_link_was() {
         is_apart: true,
         ..whole(tree.path())
     };
-    to_directory(&[apart], to.path(), None).unwrap();
+    to_directory(&[apart], to.path(), None, Stale::Kept).unwrap();
     assert_eq!(fs::read_to_string(to.path().join("linux_amd64/f")).unwrap(), "x");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_stale_goes_if_asked_and_links_are_not_followed() {
+    let (tree, to, outside) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    fs::create_dir(tree.path().join("d")).unwrap();
+    fs::write(tree.path().join("d/new"), "x").unwrap();
+    fs::create_dir_all(to.path().join("d/old")).unwrap();
+    fs::write(outside.path().join("kept"), "x").unwrap();
+    std::os::unix::fs::symlink(outside.path(), to.path().join("link")).unwrap();
+    to_directory(&[whole(tree.path())], to.path(), None, Stale::Deleted).unwrap();
+    let names = |path: &Path| {
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names(to.path()), names(&to.path().join("d"))),
+        (vec!["d".into()], vec!["new".into()])
+    );
+    assert_eq!(names(outside.path()), ["kept"]);
 }
