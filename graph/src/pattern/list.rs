@@ -1,4 +1,8 @@
 //! Lists of patterns: the last that matches a path, or a folder above it, decides.
+//!
+//! As in moby, a line is only looked at where it could change the decision of those before it, and a folder hands down
+//! the lines that were looked at and matched. So in `d`, `!d/k`, `d` the last line says nothing of `d`, which is left out
+//! already, and hence nothing of `d/k`; and in `d/o`, `!d` the second takes nothing back.
 
 use super::token::{self, Token};
 use super::{PatternError, has_wildcards};
@@ -83,7 +87,8 @@ impl PatternList {
     pub fn enter(&self, folder: &Carried, path: &[u8]) -> (bool, Carried) {
         let mut decision = false;
         let matched = self.0.iter().enumerate().map(|(index, line)| {
-            let matched = folder.0.get(index).copied().unwrap_or_default() || line.form.matches(path);
+            let handed_down = folder.0.get(index).copied().unwrap_or_default();
+            let matched = handed_down || line.negated == decision && line.form.matches(path);
             if matched {
                 decision = !line.negated;
             }
