@@ -86,8 +86,8 @@ pub fn resolve(root: &Path, user: &str) -> Result<Identity, Error> {
 
 /// Whose files are those given to `user` and `group` inside `root`: user and group number.
 ///
-/// Without a group, a number is its own group and a name has its primary one. A name without an entry is root: it is no
-/// error, because it is none in BuildKit.
+/// Without a group, a number is its own group and a name has its primary one. A user without an entry is root, a group
+/// without one counts as not given: it is no error, because it is none in BuildKit.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn owner(root: &Path, user: &UserRef, group: Option<&UserRef>) -> Result<(u3
         Some(UserRef::Id(id)) => *id,
         Some(UserRef::Name(name)) => groups(&read(root, GROUP)?)
             .find(|entry| entry.name == name)
-            .map_or(0, |entry| entry.gid),
+            .map_or(primary, |entry| entry.gid),
     };
     Ok((uid, gid))
 }

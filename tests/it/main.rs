@@ -17,6 +17,7 @@ mod disk;
 mod errors;
 mod examples;
 mod interrupt;
+mod keys;
 mod mounts;
 mod platforms;
 mod progress;

@@ -184,14 +184,15 @@ pub(super) fn owner(text: &str) -> Owner {
     };
     Owner {
         user: user_name(user),
-        group: group.filter(|group| !group.is_empty()).map(user_name),
+        group: group.map(user_name),
     }
 }
 
+/// An empty name is root's.
 fn user_name(text: &str) -> UserName {
     match text.parse::<i32>().ok().and_then(|id| u32::try_from(id).ok()) {
         Some(id) => UserName::Id(id),
-        None if text == "root" => UserName::Id(0),
+        None if matches!(text, "root" | "") => UserName::Id(0),
         None => UserName::Name(text.to_owned()),
     }
 }

@@ -122,7 +122,8 @@ fn owners_of_files_fall_back_to_root() {
         (name("ann"), Some(name("staff")), (1000, 50)),
         (id(3), Some(id(4)), (3, 4)),
         (name("nobody-here"), None, (0, 0)),
-        (id(3), Some(name("nobody-here")), (3, 0)),
+        (id(3), Some(name("nobody-here")), (3, 3)),
+        (name("ann"), Some(name("nobody-here")), (1000, 1001)),
     ];
     for (user, group, expected) in cases {
         assert_eq!(

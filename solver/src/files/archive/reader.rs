@@ -144,6 +144,11 @@ impl<R: Read> Reader<R> {
         while self.left > 0 {
             self.read_ahead(1)?;
             let there = self.end - self.start;
+            if there == 0 && self.left < BLOCK {
+                // What fills the last block up is missing: some programs do not care to write it.
+                self.left = 0;
+                return Ok(());
+            }
             if there == 0 {
                 return Err("it ends in the middle of a file".to_owned());
             }

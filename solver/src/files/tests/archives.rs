@@ -287,3 +287,15 @@ fn sparse_files_keep_their_holes() {
         assert_eq!(&contents[2_000_000..2_000_006], b"middle", "{format}");
     }
 }
+
+#[test]
+fn an_archive_may_end_without_its_padding() {
+    if !is_root() {
+        return;
+    }
+    let bytes = Archive::new().file("a", "A").file("b", "B").bytes();
+    add(&bytes[..3 * 512], "/", tree(&[]).path()).unwrap_err();
+    let to = tree(&[]);
+    add(&bytes[..3 * 512 + 1], "/", to.path()).unwrap();
+    assert_eq!(lines(to.path()), ["file 644 a =A", "file 644 b =B"]);
+}
