@@ -283,7 +283,6 @@ fn options(args: &BuildArgs, environment: &Environment) -> Result<Options, Comma
     let pair_of = |host: &ExtraHost| (host.name.clone(), host.address.clone());
     Ok(Options {
         target: args.input.target.clone().filter(|target| !target.is_empty()),
-        epoch: epoch(&build_args)?,
         labels: labels.map(|pair| (pair.key, pair.value.unwrap_or_default())).collect(),
         platforms: platforms(&args.input.platform, environment)?,
         no_cache,
@@ -313,17 +312,6 @@ fn build_args(typed: &[Pair], environment: &Environment) -> BTreeMap<String, Str
         }
     }
     values
-}
-
-fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, CommandError> {
-    match build_args.get("SOURCE_DATE_EPOCH").map(String::as_str) {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            CommandError::usage(format!(
-                "invalid SOURCE_DATE_EPOCH: {text}: expected seconds since 1970"
-            ))
-        }),
-    }
 }
 
 fn platforms(typed: &[String], environment: &Environment) -> Result<Vec<Platform>, CommandError> {

@@ -23,8 +23,9 @@ use crate::overlay::{Found, Merged, Shown, is_opaque, is_whiteout};
 use crate::tar_writer::{EntryKind, Header, TarWriter};
 use crate::{Error, Snapshot};
 
-/// Writes the changes of `snapshot` to `target`; gives it back with the newest time of an entry.
-pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W) -> Result<(W, i64), Error> {
+/// Writes the changes of `snapshot` to `target`, with no time later than `latest`; gives it back with the newest time of an
+/// entry.
+pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W, latest: Option<i64>) -> Result<(W, i64), Error> {
     let directory = snapshot.directory();
     let mut diff = Diff {
         archive: TarWriter::new(target),
@@ -32,6 +33,7 @@ pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W) -> Result<(W, i64)
         pending: Vec::new(),
         links: HashMap::new(),
         newest: 0,
+        latest: latest.unwrap_or(i64::MAX),
         buffer: vec![0; 128 * 1024],
     };
     let below = Merged::root(snapshot.parent().as_ref());
@@ -58,6 +60,8 @@ struct Diff<W> {
     /// Inodes with several names, by the name told first.
     links: HashMap<(u64, u64), Vec<u8>>,
     newest: i64,
+    /// Times beyond it are told as this one.
+    latest: i64,
     buffer: Vec<u8>,
 }
 
@@ -165,8 +169,12 @@ impl<W: Write> Diff<W> {
     }
 
     fn begin(&mut self, header: &Header) -> Result<(), Error> {
+        let header = Header {
+            time: header.time.min(self.latest),
+            ..header.clone()
+        };
         self.newest = self.newest.max(header.time);
-        self.archive.begin(header).map_err(failed("archive", &self.root))
+        self.archive.begin(&header).map_err(failed("archive", &self.root))
     }
 
     fn content(&mut self, path: &Path, size: u64) -> Result<(), Error> {

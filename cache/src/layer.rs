@@ -15,6 +15,9 @@ use crate::error::{failed, index_failed};
 use crate::gzip::GzipWriter;
 use crate::{BlobFile, BlobWriter, Error, Snapshot, Store, diff};
 
+/// Where BuildKit notes up to which time a layer's files were left alone.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
 const DEFAULT_GZIP: u32 = 6;
 const DEFAULT_ZSTD: i32 = 3;
 
@@ -101,6 +104,24 @@ pub struct Layer {
     pub path: PathBuf,
 }
 
+/// What tells the blobs of one snapshot apart.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    compression: Compression,
+    /// Later times are told as this one.
+    latest: Option<i64>,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.compression.fmt(f)?;
+        match self.latest {
+            Some(latest) => write!(f, " until {latest}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Store {
     /// The changes of `snapshot` as a blob. A layer of a base image is given as it came; with `force` it too is made
     /// anew, unless it came in this kind of compression. Changes laid over another tree have the layer of their origin,
@@ -115,14 +136,36 @@ impl Store {
         if let Some(layer) = self.original(snapshot, compression, force)? {
             return Ok(layer);
         }
-        if let Some(layer) = self.kept_layer(snapshot, compression)? {
+        self.own_layer(
+            snapshot,
+            Form {
+                compression,
+                latest: None,
+            },
+        )
+    }
+
+    /// The changes of `snapshot` as a blob with no modification time later than `latest`, wherever they came from.
+    ///
+    /// # Errors
+    /// As [`Store::layer`].
+    pub fn layer_until(&self, snapshot: &Snapshot, compression: Compression, latest: i64) -> Result<Layer, Error> {
+        let latest = Some(latest);
+        match snapshot.origin() {
+            Some(origin) => self.own_layer(origin, Form { compression, latest }),
+            None => self.own_layer(snapshot, Form { compression, latest }),
+        }
+    }
+
+    fn own_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
+        if let Some(layer) = self.kept_layer(snapshot, form)? {
             return Ok(layer);
         }
-        let name = format!("layer {} {compression}", snapshot.id());
+        let name = format!("layer {} {form}", snapshot.id());
         let _lock = self.lock_name(&Digest::of(name.as_bytes()))?;
-        match self.kept_layer(snapshot, compression)? {
+        match self.kept_layer(snapshot, form)? {
             Some(layer) => Ok(layer),
-            None => self.make_layer(snapshot, compression),
+            None => self.make_layer(snapshot, form),
         }
     }
 
@@ -145,14 +188,14 @@ impl Store {
         }))
     }
 
-    fn kept_layer(&self, snapshot: &Snapshot, compression: Compression) -> Result<Option<Layer>, Error> {
+    fn kept_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Option<Layer>, Error> {
         let found: Option<(String, String, i64)> = self
             .index()
             .read()
             .prepare_cached("SELECT digest, diff_id, newest FROM layers WHERE snapshot = ?1 AND compression = ?2")
             .and_then(|mut statement| {
                 statement
-                    .query_row(params![snapshot.id().to_string(), compression.to_string()], |row| {
+                    .query_row(params![snapshot.id().to_string(), form.to_string()], |row| {
                         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
                     })
                     .optional()
@@ -165,21 +208,22 @@ impl Store {
             return Ok(None);
         };
         let blob = self.blob(&digest)?;
-        Ok(blob.map(|blob| layer_of(blob, DiffId(diff_id), newest, compression)))
+        Ok(blob.map(|blob| layer_of(blob, DiffId(diff_id), newest, form)))
     }
 
-    fn make_layer(&self, snapshot: &Snapshot, compression: Compression) -> Result<Layer, Error> {
+    fn make_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let writer = self.blob_writer()?;
         let directory = snapshot.directory();
         let archive = failed("compress", &directory);
-        let encoder = Encoder::new(writer, compression, threads).map_err(archive)?;
+        let encoder = Encoder::new(writer, form.compression, threads).map_err(archive)?;
         let (hashed, newest) = diff::write(
             snapshot,
             Hashed {
                 target: encoder,
                 hasher: Hasher::new(),
             },
+            form.latest,
         )?;
         let diff_id = DiffId(hashed.hasher.finish());
         let writer = hashed.target.finish().map_err(failed("compress", &directory))?;
@@ -192,20 +236,24 @@ impl Store {
                 )?
                 .execute(params![
                     snapshot.id().to_string(),
-                    compression.to_string(),
+                    form.to_string(),
                     blob.digest.to_string(),
                     blob.size.cast_signed(),
                     diff_id.to_string(),
                     newest
                 ])
         })?;
-        Ok(layer_of(blob, diff_id, newest, compression))
+        Ok(layer_of(blob, diff_id, newest, form))
     }
 }
 
-fn layer_of(blob: BlobFile, diff_id: DiffId, newest: i64, compression: Compression) -> Layer {
+fn layer_of(blob: BlobFile, diff_id: DiffId, newest: i64, form: Form) -> Layer {
+    let mut descriptor = Descriptor::new(form.compression.media_type(), blob.digest, blob.size);
+    if let Some(latest) = form.latest {
+        descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
+    }
     Layer {
-        descriptor: Descriptor::new(compression.media_type(), blob.digest, blob.size),
+        descriptor,
         diff_id,
         newest,
         foreign: false,

@@ -32,6 +32,8 @@ pub struct Assembly {
     pub media: Media,
     /// `SOURCE_DATE_EPOCH`: no time of ours is later, and the image is marked as created then.
     pub epoch: Option<i64>,
+    /// Whether no file of a new layer is to be later either.
+    pub rewrite_timestamp: bool,
     /// Of manifests and of what leads to them.
     pub annotations: Annotations,
 }
@@ -43,6 +45,7 @@ impl Default for Assembly {
             force_compression: false,
             media: Media::Oci,
             epoch: None,
+            rewrite_timestamp: false,
             annotations: Annotations::default(),
         }
     }
@@ -98,7 +101,8 @@ pub fn assemble(
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
     check(&config)?;
-    let layers = make_layers(store, snapshot, how, progress)?;
+    let of_base = config.rootfs.diff_ids.len();
+    let layers = make_layers(store, snapshot, how, of_base, progress)?;
     assemble_layers(store, &layers, config, how, progress)
 }
 
@@ -200,10 +204,12 @@ fn check(config: &ImageConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// The layers of `snapshot`, of which the first `of_base` are those of the image it is based on.
 fn make_layers(
     store: &Store,
     snapshot: Option<&Snapshot>,
     how: &Assembly,
+    of_base: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, Error> {
     const ITEM: &str = "exporting layers";
@@ -212,7 +218,10 @@ fn make_layers(
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < stack.len()) {
-            let layer = store.layer(&stack[index], how.compression, how.force_compression);
+            let layer = match how.epoch.filter(|_| how.rewrite_timestamp && index >= of_base) {
+                Some(epoch) => store.layer_until(&stack[index], how.compression, epoch),
+                None => store.layer(&stack[index], how.compression, how.force_compression),
+            };
             let mut made = made.lock().expect("no one panics while noting a layer");
             match made.note(index, layer) {
                 Some(bytes) => progress.moved(ITEM, bytes, None, false),

@@ -48,7 +48,7 @@ pub use csv::split as split_fields;
 pub use dest::to_file;
 pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, load};
-pub use output::{ArchiveDest, ArchiveForm, FileDest, ImageOptions, OutputSpec};
+pub use output::{ArchiveDest, ArchiveForm, Epoch, FileDest, ImageOptions, OutputSpec};
 pub use receipt::{Receipt, metadata_json};
 pub use to_directory::{Skipped, Stale, to_directory};
 pub use to_docker::to_docker_archive;

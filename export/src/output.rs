@@ -54,7 +54,7 @@ pub enum OutputSpec {
         /// The directory.
         dest: PathBuf,
         /// The time that all files get.
-        epoch: Option<i64>,
+        epoch: Epoch,
         /// Whether each platform has a folder of its own; by default where there are several.
         split: Option<bool>,
         /// What becomes of what is there already.
@@ -65,7 +65,7 @@ pub enum OutputSpec {
         /// Where to.
         dest: FileDest,
         /// The time that all files get.
-        epoch: Option<i64>,
+        epoch: Epoch,
         /// Whether each platform has a folder of its own; by default where there are several.
         split: Option<bool>,
     },
@@ -85,9 +85,32 @@ pub struct ImageOptions {
     /// The family of media types.
     pub media: Media,
     /// Where this output differs from `SOURCE_DATE_EPOCH`.
-    pub epoch: Option<i64>,
+    pub epoch: Epoch,
+    /// Whether no file of a new layer is to be later than that time.
+    pub rewrite_timestamp: bool,
     /// Of manifests and of what leads to them.
     pub annotations: Annotations,
+}
+
+/// The time given to what is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Epoch {
+    /// That of the build, if it has one.
+    #[default]
+    OfBuild,
+    /// The output's own, or none whatever the build has.
+    Own(Option<i64>),
+}
+
+impl Epoch {
+    /// The time, where the build as a whole has `build`.
+    #[must_use]
+    pub fn or(self, build: Option<i64>) -> Option<i64> {
+        match self {
+            Epoch::OfBuild => build,
+            Epoch::Own(own) => own,
+        }
+    }
 }
 
 /// The form of an image in files.
@@ -198,6 +221,7 @@ impl ImageOptions {
                 None => self.media,
             },
             epoch: self.epoch.or(epoch),
+            rewrite_timestamp: self.rewrite_timestamp,
             annotations: self.annotations.clone(),
         }
     }
@@ -209,12 +233,12 @@ fn bare(text: &str) -> Result<OutputSpec, OutputError> {
         "" => Err(OutputError::NoType(text.to_owned())),
         "-" => Ok(OutputSpec::Tar {
             dest: FileDest::Stdout,
-            epoch: None,
+            epoch: Epoch::OfBuild,
             split: None,
         }),
         path => Ok(OutputSpec::Directory {
             dest: path.into(),
-            epoch: None,
+            epoch: Epoch::OfBuild,
             split: None,
             stale: Stale::Kept,
         }),
@@ -314,6 +338,7 @@ fn image_options(attributes: &mut Attributes) -> Result<ImageOptions, OutputErro
         force_compression: attributes.take_bool("force-compression", false)?,
         media,
         epoch: attributes.take_epoch()?,
+        rewrite_timestamp: attributes.take_bool("rewrite-timestamp", false)?,
         annotations: attributes.take_annotations()?,
     })
 }

@@ -39,6 +39,7 @@ pub(crate) fn assembly(media: Media) -> Assembly {
     Assembly {
         compression: Compression::Gzip { level: None },
         force_compression: false,
+        rewrite_timestamp: false,
         media,
         epoch: None,
         annotations: Annotations::default(),

@@ -18,6 +18,11 @@ impl Environment {
         self.0.push((name, value.into()));
     }
 
+    /// Takes a variable away.
+    pub fn unset(&mut self, name: &str) {
+        self.0.retain(|(existing, _)| existing != name);
+    }
+
     /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

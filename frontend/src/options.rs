@@ -47,8 +47,6 @@ pub struct Options {
     pub shm_size: Option<u64>,
     /// Resource limits of each RUN.
     pub ulimits: Vec<Ulimit>,
-    /// `SOURCE_DATE_EPOCH`: the time given to what the build makes.
-    pub epoch: Option<i64>,
 }
 
 impl Options {
@@ -72,7 +70,6 @@ impl Options {
             extra_hosts: Vec::new(),
             shm_size: None,
             ulimits: Vec::new(),
-            epoch: None,
         }
     }
 

@@ -141,7 +141,6 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ("--build-context a=target:x .", "bake is not supported yet"),
         ("--build-context context=. .", "the name is taken"),
         ("--build-context a=nope .", "path \"nope\" not found"),
-        ("--build-arg SOURCE_DATE_EPOCH=x .", "invalid SOURCE_DATE_EPOCH: x"),
         ("-o - -o type=oci .", "only one output can go to standard output"),
         ("-q -o - .", "--quiet prints the image's ID"),
         ("-o type=no .", "unknown output type `no`"),
@@ -171,12 +170,9 @@ fn arguments_without_a_value_come_from_the_environment() {
             ("SOURCE_DATE_EPOCH", "5")
         ]
     );
-    assert_eq!(options.epoch, Some(5));
     let line = "--build-arg SOURCE_DATE_EPOCH=7 .";
-    assert_eq!(
-        resolved(line, directory.path(), &variables).unwrap().options.epoch,
-        Some(7)
-    );
+    let options = resolved(line, directory.path(), &variables).unwrap().options;
+    assert_eq!(options.build_args["SOURCE_DATE_EPOCH"], "7");
 }
 
 #[test]

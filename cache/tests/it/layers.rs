@@ -217,3 +217,38 @@ fn changes_laid_over_trees_keep_their_layer_and_their_directory() {
     assert_eq!(found.parent().unwrap().directory(), changes.directory());
     assert_eq!(found.stack().len(), 4);
 }
+
+#[test]
+fn no_time_in_a_layer_is_later_than_asked() {
+    let (_root, store) = new_store();
+    if !can_mount(&store) {
+        return;
+    }
+    let base = Archive::new().file("f", "f").unpack(&store, None).unwrap();
+    let next = step(&store, Some(&base), |tree| {
+        for (name, time) in [("early", 100), ("late", 300)] {
+            let file = fs::File::create(tree.join(name)).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
+            file.set_modified(time).unwrap();
+        }
+    });
+    let layer = store.layer_until(&next, Compression::Uncompressed, 200).unwrap();
+    let mut archive = tar::Archive::new(fs::File::open(&layer.path).unwrap());
+    let times: Vec<(String, u64)> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            (name, entry.header().mtime().unwrap())
+        })
+        .collect();
+    assert_eq!(times, [("early".to_owned(), 100), ("late".to_owned(), 200)]);
+    assert_eq!(layer.newest, 200);
+    assert_eq!(layer.descriptor.annotations["buildkit/rewritten-timestamp"], "200");
+    // The layer with the times as they are is another one, and each is found again.
+    let whole = store.layer(&next, Compression::Uncompressed, false).unwrap();
+    assert_ne!(whole.diff_id, layer.diff_id);
+    assert_eq!(store.layer_until(&next, Compression::Uncompressed, 200).unwrap(), layer);
+    assert_eq!(store.layer(&next, Compression::Uncompressed, false).unwrap(), whole);
+}

@@ -6,26 +6,23 @@ use cache::Compression;
 use oci::Reference;
 
 use crate::error::NameError;
+use crate::output::Epoch;
 use crate::{Annotation, Annotations, OutputError, Stale};
 
-const IMAGE_KEYS: [&str; 8] = [
+const IMAGE_KEYS: [&str; 9] = [
     "name",
     "compression",
     "compression-level",
     "force-compression",
     "oci-mediatypes",
     "oci-artifact",
+    "rewrite-timestamp",
     "source-date-epoch",
     "annotation",
 ];
 
 /// What BuildKit has and rbuild has not: of which types, and the value that asks for what is done anyway.
-const UNSUPPORTED: [(&str, &[&str], Option<&str>); 10] = [
-    (
-        "rewrite-timestamp",
-        &["image", "registry", "oci", "docker"],
-        Some("false"),
-    ),
+const UNSUPPORTED: [(&str, &[&str], Option<&str>); 9] = [
     (
         "attestation-inline",
         &["image", "registry", "oci", "docker"],
@@ -78,14 +75,17 @@ impl Attributes {
         }
     }
 
-    pub(super) fn take_epoch(&mut self) -> Result<Option<i64>, OutputError> {
+    /// An empty one is none, whatever the build has.
+    pub(super) fn take_epoch(&mut self) -> Result<Epoch, OutputError> {
         const KEY: &str = "source-date-epoch";
-        let value = self.take(KEY).filter(|value| !value.is_empty());
-        let parse = |value: String| match value.parse::<i64>() {
-            Ok(seconds) if seconds >= 0 => Ok(seconds),
-            _ => Err(invalid(KEY, value, "seconds since 1970")),
-        };
-        value.map(parse).transpose()
+        match self.take(KEY) {
+            None => Ok(Epoch::OfBuild),
+            Some(value) if value.is_empty() => Ok(Epoch::Own(None)),
+            Some(value) => match value.parse::<i64>() {
+                Ok(seconds) if seconds >= 0 => Ok(Epoch::Own(Some(seconds))),
+                _ => Err(invalid(KEY, value, "seconds since 1970")),
+            },
+        }
     }
 
     pub(super) fn take_names(&mut self) -> Result<Vec<Reference>, OutputError> {

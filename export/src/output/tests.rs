@@ -25,18 +25,19 @@ fn summary(text: &str) -> String {
 #[test]
 fn destinations_are_understood() {
     for (text, meant) in [
-        ("out/dir", "directory out/dir None"),
-        ("-", "tar Stdout None"),
-        ("dest=x", "directory dest=x None"),
-        ("type=local,dest=out", "directory out None"),
+        ("out/dir", "directory out/dir OfBuild"),
+        ("-", "tar Stdout OfBuild"),
+        ("dest=x", "directory dest=x OfBuild"),
+        ("type=local,dest=out", "directory out OfBuild"),
         (
             " TYPE =local, Dest =out,mode=copy,platform-split=0",
-            "directory out None split=false",
+            "directory out OfBuild split=false",
         ),
-        ("type=tar", "tar Stdout None"),
+        ("type=tar", "tar Stdout OfBuild"),
+        ("type=tar,source-date-epoch=", "tar Stdout Own(None)"),
         (
             "type=tar,dest=a b.tar,source-date-epoch=7",
-            r#"tar File("a b.tar") Some(7)"#,
+            r#"tar File("a b.tar") Own(Some(7))"#,
         ),
         ("type=oci", "Oci File(Stdout)"),
         ("type=oci,dest=x.tar", r#"Oci File(File("x.tar"))"#),
@@ -152,10 +153,6 @@ fn refusals_name_what_is_wrong() {
         (
             "type=image,compression=estargz",
             "output `compression=estargz` is not supported yet",
-        ),
-        (
-            "type=image,rewrite-timestamp=true",
-            "output `rewrite-timestamp=true` is not supported yet",
         ),
         (
             "type=registry,registry.insecure=true",

@@ -32,7 +32,7 @@ impl Scope<'_, '_> {
 
     /// What was given, or the default, or the value of the global argument.
     fn argument(&self, name: &str, default: Option<&str>) -> Result<Option<String>, Diagnostic> {
-        if let Some(given) = self.converter.options.build_args.get(name) {
+        if let Some(given) = self.converter.globals.given.get(name) {
             return Ok(Some(given.clone()));
         }
         let globals = self.converter.globals;
@@ -44,7 +44,7 @@ impl Scope<'_, '_> {
 
     /// Notes that the stage can be given the argument. One without any value of its own is the one from above FROM.
     fn record_argument(&mut self, name: &str, default: Option<&str>, value: Option<&str>, placed: &Placed) {
-        let is_given = self.converter.options.build_args.contains_key(name);
+        let is_given = self.converter.globals.given.contains_key(name);
         let is_from_above = default.is_none() && !is_given && self.converter.globals.arguments.get(name).is_some();
         let declaration = Declaration {
             value: value.unwrap_or_default().to_owned(),

@@ -10,9 +10,11 @@ use crate::lint::{self, Linter, Spot};
 use crate::outline::{self, Declaration};
 use crate::parse::Dockerfile;
 use crate::plan::Section;
-use crate::quote::quote;
 use crate::words::{Expander, Expansion};
 use crate::{Diagnostic, Environment, Options, suggest};
+
+/// The argument that says which time is given to what the build makes.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What is known before the first FROM.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Globals {
     pub(crate) expander: Expander,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<i64>,
+    /// What the user gave for ARGs; the time as the number it came to.
+    pub(crate) given: BTreeMap<String, String>,
     /// What is declared up there, with or without a value.
     pub(crate) declared: BTreeMap<String, Declaration>,
     /// What the ignore file leaves out, if that can be told.
@@ -57,14 +61,27 @@ impl Globals {
         if let Ok((defaults, _)) = evaluate(metas, predefined.clone(), &expander, &BTreeMap::new()) {
             lint::from::default_names(sections, &expander, &defaults, &linter);
         }
-        let (arguments, declared) = evaluate(metas, predefined, &expander, &options.build_args)?;
+        let (mut arguments, declared) = evaluate(metas, predefined, &expander, &options.build_args)?;
         let epoch = epoch(&arguments, options)?;
+        if arguments.get(EPOCH).is_some() {
+            match epoch {
+                Some(epoch) => arguments.set(EPOCH, epoch.to_string()),
+                None => arguments.unset(EPOCH),
+            }
+        }
+        let mut given = options.build_args.clone();
+        if given.remove(EPOCH).is_some()
+            && let Some(epoch) = epoch
+        {
+            given.insert(EPOCH.to_owned(), epoch.to_string());
+        }
         let set = arguments.iter().map(|(name, _)| name.to_owned());
         let names = declared.keys().cloned().chain(set).collect();
         Ok(Globals {
             arguments,
             expander,
             epoch,
+            given,
             declared,
             ignored: Ignored::new(&options.excludes),
             names,
@@ -201,16 +218,14 @@ fn predefined(sections: &[Section], options: &Options) -> Environment {
         .collect()
 }
 
+/// The time given to what the build makes: a number of seconds, or none.
 fn epoch(arguments: &Environment, options: &Options) -> Result<Option<i64>, Diagnostic> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    if options.epoch.is_some() {
-        return Ok(options.epoch);
-    }
-    let given = options.build_args.get(NAME).map(String::as_str);
-    match given.or(arguments.get(NAME)) {
-        None | Some("") => Ok(None),
+    let given = options.build_args.get(EPOCH).map(String::as_str);
+    match given.or(arguments.get(EPOCH)) {
+        // A context that is a folder has no time of its own.
+        None | Some("" | "context") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
-            Diagnostic::new(format!("invalid {NAME}: {}", quote(text)))
+            Diagnostic::new(format!("invalid {EPOCH}: {text}"))
                 .hint("only a number of seconds is supported, not the name of a context or stage")
         }),
     }

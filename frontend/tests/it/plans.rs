@@ -297,13 +297,28 @@ fn the_platform_asked_for_is_the_one_of_the_image() {
 #[test]
 fn the_epoch_is_given_declared_or_absent() {
     assert_eq!(plan("FROM scratch\nWORKDIR /a\n").epoch, None);
-    let declared = plan("ARG SOURCE_DATE_EPOCH=5\nFROM scratch\nWORKDIR /a\n");
-    assert_eq!(declared.epoch, Some(5));
-    let mut options = options();
-    options
-        .build_args
-        .insert("SOURCE_DATE_EPOCH".to_owned(), "x".to_owned());
-    assert!(plan_with("FROM scratch\n", &options).is_err());
+    let text = "ARG SOURCE_DATE_EPOCH=5\nFROM scratch\nARG SOURCE_DATE_EPOCH\nWORKDIR /a\n";
+    let with = |given: &str| {
+        let mut options = options();
+        options
+            .build_args
+            .insert("SOURCE_DATE_EPOCH".to_owned(), given.to_owned());
+        plan_with(text, &options)
+    };
+    for (plan, epoch, history) in [
+        (plan(text), Some(5), "ARG SOURCE_DATE_EPOCH=5"),
+        (with("7").unwrap(), Some(7), "ARG SOURCE_DATE_EPOCH=7"),
+        (with("007").unwrap(), Some(7), "ARG SOURCE_DATE_EPOCH=7"),
+        (with("-1").unwrap(), Some(-1), "ARG SOURCE_DATE_EPOCH=-1"),
+        // Given as nothing it is not set, whatever the Dockerfile says; nor is it by a folder, which has no time.
+        (with("").unwrap(), None, "ARG SOURCE_DATE_EPOCH"),
+        (with("context").unwrap(), None, "ARG SOURCE_DATE_EPOCH"),
+    ] {
+        assert_eq!(plan.epoch, epoch);
+        assert_eq!(plan.images[0].config.history[0].created_by.as_deref(), Some(history));
+    }
+    let message = with("today").unwrap_err().to_string();
+    assert_eq!(message, "invalid SOURCE_DATE_EPOCH: today");
 }
 
 #[test]
