@@ -24,7 +24,6 @@ mod path;
 mod plan;
 mod quote;
 mod stage;
-mod suggest;
 mod words;
 
 pub use call::{check, outline, targets};
@@ -37,3 +36,5 @@ pub use outline::{Argument, Demand, Outline, Target};
 pub use parse::{Dockerfile, parse};
 pub use plan::{Plan, PlannedImage, plan};
 pub use words::{WordError, expand, words};
+
+use graph::suggest;

@@ -30,6 +30,7 @@ mod mode;
 mod mount;
 mod op;
 pub mod pattern;
+pub mod suggest;
 mod vertex;
 
 pub use definition::{Builder, Definition};

@@ -49,6 +49,19 @@ impl Pattern {
     }
 }
 
+/// A pattern that `path` alone matches.
+#[must_use]
+pub fn literal(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if matches!(letter, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}
+
 /// Whether a text is more than a name: a `*`, `?` or `[` that no backslash takes as it is.
 #[must_use]
 pub fn has_wildcards(text: &str) -> bool {

@@ -47,6 +47,15 @@ pub enum StepError {
         /// Why not.
         source: sandbox::Error,
     },
+    /// What a step reads is not there, or cannot be read: its key cannot be worked out.
+    #[error("failed to compute cache key: failed to calculate checksum of ref {tree}: {source}")]
+    Checksum {
+        /// The context, or the step whose result is read.
+        tree: String,
+        /// Why not.
+        #[source]
+        source: FilesError,
+    },
     /// Files could not be read, selected or copied.
     #[error(transparent)]
     Files(#[from] FilesError),

@@ -378,10 +378,29 @@ impl Build {
 
     /// The checksum of what the vertex reads there.
     async fn checksum(self: &Arc<Self>, vertex: &Vertex, reading: &Reading) -> Result<oci::Digest, Stopped> {
+        let id = vertex.inputs[reading.from().0];
         let reading = reading.clone();
         let sources = self.sources(vertex).await?;
         let checksum = self.blocking(move || sources.checksum(&reading)).await;
-        checksum.map_err(|error| self.fail_at_once(vertex, error))
+        checksum.map_err(|error| {
+            let error = match error {
+                StepError::Files(source) => StepError::Checksum {
+                    tree: self.name_of(id),
+                    source,
+                },
+                other => other,
+            };
+            self.fail_at_once(vertex, error)
+        })
+    }
+
+    /// What people call the tree of a vertex.
+    fn name_of(&self, id: VertexId) -> String {
+        let vertex = self.definition.vertex(id);
+        match &vertex.op {
+            Op::Local(local) => local.context.clone(),
+            _ => vertex.metadata.name.clone(),
+        }
     }
 
     /// The trees and contexts that the vertex reads besides the one it changes.

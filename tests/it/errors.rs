@@ -34,8 +34,11 @@ const BROKEN: &[(&str, &[&str])] = &[
         &["Dockerfile:2", "security.insecure is not allowed", "--allow"],
     ),
     (
-        "FROM busybox\nCOPY --link Dockerfile /\n",
-        &["Dockerfile:2", "--link", "not supported"],
+        "FROM busybox\nCOPY --link Dokerfile /\n",
+        &[
+            "Dockerfile:2",
+            "checksum of ref context: \"/Dokerfile\": not found (did you mean /Dockerfile?)",
+        ],
     ),
     (
         "FROM busybox\nCOPY --from=127.0.0.1:1/nobody /a /b\n",

@@ -1,5 +1,6 @@
 //! Where the files of one source of a COPY or ADD are: a tree of the graph, and a path in it.
 
+use graph::pattern::literal;
 use graph::{FileAction, FileOp, MakeFile, Metadata, Unpack, VertexId};
 
 use super::Scope;
@@ -52,18 +53,6 @@ impl Origin {
             unpack: Unpack::Never,
         }
     }
-}
-
-/// A path that no character of is a wildcard in.
-fn literal(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if matches!(letter, '*' | '?' | '[' | '\\') {
-            text.push('\\');
-        }
-        text.push(letter);
-    }
-    text
 }
 
 impl Scope<'_, '_> {

@@ -9,12 +9,14 @@ use graph::pattern::PatternError;
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A source that was named is not there.
-    #[error("\"{path}\": not found")]
+    #[error("\"{path}\": not found{}", because(hidden_by.as_deref(), nearest.as_deref()))]
     NotFound {
         /// As it was asked for, from the root of the tree.
         path: String,
         /// The ignore pattern that hides it, if that is the reason.
         hidden_by: Option<String>,
+        /// A path that is there and looks like it.
+        nearest: Option<String>,
     },
     /// A wildcard that cannot be understood.
     #[error(transparent)]
@@ -102,6 +104,14 @@ pub enum FilesError {
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn because(hidden_by: Option<&str>, nearest: Option<&str>) -> String {
+    match (hidden_by, nearest) {
+        (Some(pattern), _) => format!(" (left out by `{pattern}` of the ignore file)"),
+        (None, Some(path)) => format!(" (did you mean {path}?)"),
+        (None, None) => String::new(),
+    }
 }
 
 /// A path inside a tree, as people write it.

@@ -17,6 +17,7 @@ mod destination;
 mod entry;
 mod error;
 mod filter;
+mod missing;
 mod path;
 mod pool;
 mod root;

@@ -13,6 +13,7 @@ use super::context::Context;
 use super::entry::Entry;
 use super::error::{FilesError, shown};
 use super::filter::Filter;
+use super::missing::not_found;
 use super::path::{clean, join, names, relative, split};
 use super::pool;
 use super::root::{Node, Root, resolve};
@@ -110,7 +111,7 @@ impl<'a> Source<'a> {
         {
             let required = join(&start, &clean(include.as_bytes()));
             if self.tree().node(&resolve(self.tree(), &required)?)? == Node::Missing {
-                return Err(self.not_found(&required));
+                return Err(not_found(self, &required));
             }
         }
         let resolved = resolve(self.tree(), &start)?;
@@ -123,7 +124,7 @@ impl<'a> Source<'a> {
             });
         }
         if self.tree().node(&resolved)? == Node::Missing {
-            return Err(self.not_found(&start));
+            return Err(not_found(self, &start));
         }
         let mut matches = vec![resolved];
         for part in &parts[plain..] {
@@ -145,10 +146,7 @@ impl<'a> Source<'a> {
             if self.tree().node(folder)? != Node::Directory {
                 continue;
             }
-            let names = match self {
-                Source::Context(context) => context.list(folder),
-                Source::Directory(root) => root.list(folder)?,
-            };
+            let names = self.list(folder)?;
             let matching = names.iter().filter(|name| pattern.matches(name));
             matches.extend(matching.map(|name| join(folder, name)));
         }
@@ -162,12 +160,12 @@ impl<'a> Source<'a> {
                     (Cow::Borrowed(context.entries(range.clone())), Places::From(range.start))
                 }
                 Some(range) => sifted(context.entries(range.clone()), range.start, filter),
-                None => return Err(self.not_found(asked)),
+                None => return Err(not_found(self, asked)),
             },
             Source::Directory(root) => (Cow::Owned(walk(root, resolved, filter)?), Places::From(0)),
         };
         if entries.is_empty() {
-            return Err(self.not_found(asked));
+            return Err(not_found(self, asked));
         }
         if let Some((errno, entry)) = entries.iter().find_map(|entry| Some((entry.problem?, entry))) {
             return Err(FilesError::Io {
@@ -179,17 +177,15 @@ impl<'a> Source<'a> {
         Ok(Item { name, entries, places })
     }
 
-    fn not_found(&self, path: &[u8]) -> FilesError {
-        FilesError::NotFound {
-            path: shown(path),
-            hidden_by: match self {
-                Source::Context(context) => context.hidden_by(path),
-                Source::Directory(_) => None,
-            },
+    /// The names in a folder, sorted.
+    pub(super) fn list(&self, folder: &[u8]) -> Result<Vec<Vec<u8>>, FilesError> {
+        match self {
+            Source::Context(context) => Ok(context.list(folder)),
+            Source::Directory(root) => root.list(folder),
         }
     }
 
-    fn tree(&self) -> &dyn super::root::Tree {
+    pub(super) fn tree(&self) -> &dyn super::root::Tree {
         match self {
             Source::Context(context) => *context,
             Source::Directory(root) => root,

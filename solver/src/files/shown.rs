@@ -81,7 +81,7 @@ pub fn make_empty(root: &Path, destination: &str) -> Result<(), FilesError> {
 fn select<'a>(source: &Source<'a>, path: &str) -> Result<(Copy, Selection<'a>), FilesError> {
     let all = Copy {
         from: InputIndex(0),
-        source: literal(path),
+        source: graph::pattern::literal(path),
         destination: String::new(),
         owner: None,
         mode: None,
@@ -94,19 +94,8 @@ fn select<'a>(source: &Source<'a>, path: &str) -> Result<(Copy, Selection<'a>), 
         return Err(FilesError::NotFound {
             path: path.to_owned(),
             hidden_by: None,
+            nearest: None,
         });
     }
     Ok((all, selection))
-}
-
-/// A pattern that matches that path only.
-fn literal(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for letter in path.chars() {
-        if matches!(letter, '*' | '?' | '[' | '\\') {
-            text.push('\\');
-        }
-        text.push(letter);
-    }
-    text
 }

@@ -34,9 +34,46 @@ fn ignored_files_are_not_there() {
     ] {
         let error = checksum(Tree::Context(&context), &copy(source, "/")).unwrap_err();
         assert!(
-            matches!(&error, FilesError::NotFound { path, hidden_by } if path[1..] == *source && hidden_by.as_deref() == reason),
+            matches!(&error, FilesError::NotFound { path, hidden_by, .. } if path[1..] == *source && hidden_by.as_deref() == reason),
             "{source}: {error:?}"
         );
+    }
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_named() {
+    let root = tree(&[
+        "file 644 source/main.c =A",
+        "file 644 a =A",
+        "link way > source",
+        "file 644 x.log =L",
+    ]);
+    let context = context(root.path(), &["*.log"]);
+    for (source, message) in [
+        ("sorce", "\"/sorce\": not found (did you mean /source?)"),
+        (
+            "SOURCE/main.c",
+            "\"/SOURCE/main.c\": not found (did you mean /source/main.c?)",
+        ),
+        (
+            "source/main.d",
+            "\"/source/main.d\": not found (did you mean /source/main.c?)",
+        ),
+        ("sorce/none.c", "\"/sorce/none.c\": not found"),
+        ("b", "\"/b\": not found"),
+        ("A", "\"/A\": not found (did you mean /a?)"),
+        ("way/nain.c", "\"/way/nain.c\": not found"),
+        (
+            "x.log",
+            "\"/x.log\": not found (left out by `*.log` of the ignore file)",
+        ),
+    ] {
+        for tree in [Tree::Context(&context), Tree::Directory(root.path())] {
+            let Err(error) = checksum(tree, &copy(source, "/")) else {
+                continue;
+            };
+            assert_eq!(error.to_string(), message);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! "Did you mean": the option nearest to what was typed.
 
 /// The option that differs from `given` in less than three letters and least of all; none if `given` is one itself.
-pub(crate) fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
     let mut least = 3;
     for option in options {
@@ -17,7 +18,8 @@ pub(crate) fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str
 }
 
 /// `message`, and the option nearest to `given` if there is one.
-pub(crate) fn wrap<'a>(message: String, given: &str, options: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn wrap<'a>(message: String, given: &str, options: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(given, options) {
         Some(option) => format!("{message} (did you mean {option}?)"),
         None => message,
