@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Of one key there is usually one directory. There are several when somebody wanted to use it alone and the others were
-//! taken. They are no results: nothing is found by them, no snapshot is made of them, and a lost one costs time only.
+//! taken. They are no results: nothing is found by them, no snapshot is made of them, and a lost one costs time only. Like
+//! every directory in use when the machine goes down, one may then hold half a file: that is for its users to notice.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

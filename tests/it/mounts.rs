@@ -200,3 +200,20 @@ fn an_agent_is_a_socket_of_the_step() {
     assert_eq!(read(&tree, "socket"), "3:4 640\n");
     assert!(!tree.join("run").exists());
 }
+
+#[test]
+fn documents_are_run_by_the_shell_or_by_the_program_they_name() {
+    let Some(bases) = Bases::find() else { return };
+    for user in [Some(User::Own), User::ordinary()].into_iter().flatten() {
+        let workshop = Workshop::new(user);
+        let dockerfile = "FROM busybox\nENV V=env\n\
+            RUN <<EOF\necho one $V > /shell\nfalse\necho two >> /shell\nEOF\n\
+            RUN <<EOF\n#!/bin/awk -f\nBEGIN { print \"awk\" > \"/file\" }\nEOF\n\
+            RUN <<-A cat > /both && cat <<'B' >> /both\n\t$V\n\tA\n$V\nB\n";
+        let context = workshop.context("documents", &[("Dockerfile", dockerfile)]);
+        let tree = files(&workshop, bases, &context, &[]);
+        assert_eq!(read(&tree, "shell"), "one env\ntwo\n");
+        assert_eq!(read(&tree, "file"), "awk\n");
+        assert_eq!(read(&tree, "both"), "env\n$V\n");
+    }
+}

@@ -171,7 +171,7 @@ impl<'w> Mounts<'w> {
                 Found::Free(directory) => return Ok(directory),
                 Found::Taken if cache.sharing == Sharing::Locked => {}
                 Found::Taken | Found::Nothing => {
-                    let about = format!("cache mount {}", cache.id.trim_start_matches('/'));
+                    let about = format!("cache mount {}", cache.id.strip_prefix('/').unwrap_or(&cache.id));
                     return store.make_directory(&key, &about, company, |root| self.begin_cache(cache, root));
                 }
             }
