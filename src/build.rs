@@ -12,6 +12,7 @@ use solver::{Failure, Import, Reporter, Session, Solver};
 use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
 use crate::deliver::{self, Built, Delivery};
+use crate::elsewhere;
 use crate::emulation;
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
@@ -32,7 +33,15 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     let heading = format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
-    let request = Arc::new(request);
+    let is_debug = request.debug;
+    let completing = elsewhere::complete(request, setting, &reporter, &cancel);
+    let request = match interrupt::cancelling(&cancel, completing).await {
+        Ok(request) => Arc::new(request),
+        Err(error) => {
+            progress.finish();
+            return Err(if is_debug { error.in_full() } else { error });
+        }
+    };
     let findings = Findings::new();
     let built = interrupt::cancelling(
         &cancel,
@@ -203,7 +212,7 @@ pub(crate) fn chain(error: &frontend::Error) -> String {
     CommandError::failed(first).because(error).message().to_owned()
 }
 
-fn build_failed(error: &solver::Error) -> CommandError {
+pub(crate) fn build_failed(error: &solver::Error) -> CommandError {
     match error {
         solver::Error::Cancelled => CommandError::cancelled(),
         solver::Error::Step { log, source, .. } => CommandError::failed("failed to build: failed to solve")
@@ -213,7 +222,7 @@ fn build_failed(error: &solver::Error) -> CommandError {
 }
 
 /// A name for the folder of this build's logs: sorted by name, builds are sorted by time.
-fn name_of_build() -> String {
+pub(crate) fn name_of_build() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!(
         "{:010}.{:03}-{}",

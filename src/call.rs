@@ -15,6 +15,7 @@ use solver::{Failure, Reporter};
 use crate::build;
 use crate::cli::{Call, Format};
 use crate::commands::{Setting, answer};
+use crate::elsewhere;
 use crate::error::CommandError;
 use crate::interrupt;
 use crate::request::{self, BuildRequest};
@@ -52,6 +53,14 @@ pub(crate) async fn run(
     let heading = format!("asking rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
+    let completing = elsewhere::complete(request, setting, &reporter, &cancel);
+    let request = match interrupt::cancelling(&cancel, completing).await {
+        Ok(request) => request,
+        Err(error) => {
+            progress.finish();
+            return Err(error);
+        }
+    };
     let findings = Findings::new();
     let found = interrupt::cancelling(&cancel, ask(call, &request, setting, &reporter, &findings)).await;
     progress.finish();

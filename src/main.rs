@@ -9,6 +9,7 @@ mod call;
 mod cli;
 mod commands;
 mod deliver;
+mod elsewhere;
 mod emulation;
 mod environment;
 mod error;

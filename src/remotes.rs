@@ -41,6 +41,14 @@ const FOR_GIT: [&str; 14] = [
     "TMPDIR",
 ];
 
+/// The scheme of what was given on standard input: a blob of the store.
+const BLOB: &str = "blob:";
+
+/// The address of a blob of the store, for sources that are files.
+pub(crate) fn url_of_blob(digest: Digest) -> String {
+    format!("{BLOB}{digest}")
+}
+
 /// Reaches web servers and git repositories.
 pub(crate) struct Remotes {
     store: Store,
@@ -145,6 +153,14 @@ impl Remotes {
     }
 
     async fn ask(&self, url: &str, progress: &Step) -> Result<WebFile, RemoteError> {
+        if let Some(digest) = url.strip_prefix(BLOB) {
+            return Ok(WebFile {
+                url: url.to_owned(),
+                entity_tag: None,
+                last_modified: None,
+                digest: digest.to_owned(),
+            });
+        }
         let note = self
             .store
             .stat_cache_path(&format!("http-{}", Digest::of(url.as_bytes()).hex()));

@@ -29,6 +29,7 @@ use solver::{Agent, Secret};
 use crate::cli::values::{ExtraHost, Pair};
 use crate::cli::{self, BuildArgs, Call, Network, NotYet, WorkArgs};
 use crate::commands::load::Loader;
+use crate::elsewhere::{ContextPlace, Elsewhere};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::ui::{Colours, Mode, Screen};
@@ -43,6 +44,10 @@ const LOG_LINES: usize = 6;
 pub(crate) struct BuildRequest {
     /// The Dockerfile, read.
     pub(crate) dockerfile: DockerfileText,
+    /// What `-f` says, if anything.
+    pub(crate) typed_file: Option<String>,
+    /// What has to be fetched before the request can be planned.
+    pub(crate) elsewhere: Elsewhere,
     /// Folders by context name, absolute; `context` is the main one.
     pub(crate) contexts: HashMap<String, PathBuf>,
     /// What only processes that ask for it get to see.
@@ -90,11 +95,37 @@ impl BuildRequest {
     /// What cannot be followed, with its flag or file.
     pub(crate) fn resolve(args: BuildArgs, environment: &Environment) -> Result<BuildRequest, CommandError> {
         refuse_unsupported(&args)?;
-        let context = contexts::main_directory(&args.context, environment)?;
-        let dockerfile = dockerfile::read(args.input.file.as_deref(), &context, environment)?;
-        let mut folders = HashMap::from([("context".to_owned(), context.clone())]);
+        let file = args.input.file.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let main = contexts::main(&args.context, environment)?;
+        let mut elsewhere = Elsewhere {
+            dockerfile: dockerfile::place(file, matches!(main, contexts::Main::Folder(_))),
+            context: None,
+        };
+        let mut folders = HashMap::new();
         let mut options = options(&args, environment)?;
-        options.excludes = contexts::excludes(dockerfile.ignore_file.as_deref(), &context)?;
+        let dockerfile = match main {
+            contexts::Main::Folder(context) => {
+                let dockerfile = match elsewhere.dockerfile {
+                    None => dockerfile::read(file, &context, environment)?,
+                    Some(_) => DockerfileText::unnamed(Vec::new()),
+                };
+                options.excludes = contexts::excludes(dockerfile.ignore_file.as_deref(), &context)?;
+                folders.insert("context".to_owned(), context);
+                dockerfile
+            }
+            contexts::Main::Elsewhere(place) => {
+                let from_stdin = file == Some(Path::new("-"));
+                if from_stdin && place == ContextPlace::Stdin {
+                    let message = "invalid argument: can't use stdin for both build context and dockerfile";
+                    return Err(CommandError::usage(message));
+                }
+                elsewhere.context = Some(place);
+                match from_stdin {
+                    true => dockerfile::from_stdin(environment)?,
+                    false => DockerfileText::unnamed(Vec::new()),
+                }
+            }
+        };
         options.contexts = contexts::named(&args.input.build_context, environment, &mut folders)?;
         let may_delete = args.run.allow.iter().any(|right| right == "buildx.local.delete");
         let tags = outputs::tags(&args.output.tag)?;
@@ -114,6 +145,8 @@ impl BuildRequest {
             cache_to: caches::to(&args.output.cache_to, &options.build_args, environment)?,
             loader: None,
             dockerfile_path: dockerfile_path(args.input.file.as_deref(), &args.context, &dockerfile),
+            typed_file: file.map(|path| path.display().to_string()),
+            elsewhere,
             call: args.call.into_call(),
             dockerfile,
             contexts: folders,

@@ -149,20 +149,8 @@ pub enum MainContext {
     Empty,
     /// Elsewhere.
     Remote(RemoteContext),
-    /// In an archive.
-    Archive(Archive),
-}
-
-/// An archive with the files of a context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Archive {
-    /// Of a web server.
-    Http(HttpSource),
-    /// Alone in the directory that the session knows as `context`.
-    Lent {
-        /// Its name there.
-        file_name: String,
-    },
+    /// In an archive of a web server.
+    Archive(HttpSource),
 }
 
 /// A context that is elsewhere.

@@ -7,7 +7,7 @@ use graph::Builder;
 use oci::{Fetch, ImageConfig, ImageName, Platform, ResolvedImage};
 
 use crate::command::{Command, Placed};
-use crate::convert::Converter;
+use crate::convert::{self, Converter};
 use crate::diagnostic::Error;
 use crate::lint::{Findings, Linter};
 use crate::parse::{self, Dockerfile};
@@ -80,11 +80,19 @@ pub async fn plan(text: &[u8], options: &Options, images: &dyn Fetch, findings: 
     })
 }
 
+/// What makes the main context, which is not a directory of the user's: for reading the Dockerfile in it.
+#[must_use]
+pub fn context_definition(options: &Options) -> graph::Definition {
+    let mut builder = Builder::new();
+    let context = convert::remote::main_context(&mut builder, options);
+    builder.finish(Some(context))
+}
+
 /// A Dockerfile, read and understood as far as that goes without knowing any variable.
 pub(crate) struct Reading {
-    dockerfile: Dockerfile,
+    pub(crate) dockerfile: Dockerfile,
     /// The ARGs before the first FROM.
-    metas: Vec<Placed>,
+    pub(crate) metas: Vec<Placed>,
     pub(crate) sections: Vec<Section>,
     pub(crate) linter: Linter,
 }

@@ -5,28 +5,42 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use frontend::NamedContext;
+use frontend::{NamedContext, RemoteContext};
+use graph::git::{GitAddress, GitAddressError};
+use graph::{GitSource, HttpSource};
 use oci::ImageName;
 
+use crate::elsewhere::{ContextPlace, FILE_NAME};
 use crate::environment::Environment;
 use crate::error::CommandError;
 
-/// The folder that the positional argument names.
-pub(crate) fn main_directory(typed: &OsStr, environment: &Environment) -> Result<PathBuf, CommandError> {
+/// A main context as typed.
+#[derive(Debug)]
+pub(crate) enum Main {
+    /// A folder.
+    Folder(PathBuf),
+    /// Something else.
+    Elsewhere(ContextPlace),
+}
+
+/// What the positional argument names.
+pub(crate) fn main(typed: &OsStr, environment: &Environment) -> Result<Main, CommandError> {
     let shown = typed.to_string_lossy();
     if shown == "-" {
-        return Err(
-            CommandError::usage("a context from standard input is not supported yet")
-                .hint("unpack it and give the folder; a Dockerfile alone is read by `-f -`"),
-        );
+        if environment.stdin_is_terminal {
+            let message = "`-` reads the context from standard input, which is a terminal";
+            return Err(CommandError::usage(message));
+        }
+        return Ok(Main::Elsewhere(ContextPlace::Stdin));
     }
-    if let Some(kind) = remote(&shown) {
-        return Err(
-            CommandError::usage(format!("a context from {kind} is not supported yet: {shown}"))
-                .hint("fetch it and give the folder"),
-        );
+    if !environment.absolute(Path::new(typed)).is_dir() {
+        match remote(&shown).map_err(|error| CommandError::usage("failed to build").because(&error))? {
+            None => {}
+            Some(Remote::Git(source)) => return Ok(Main::Elsewhere(ContextPlace::Git(source))),
+            Some(Remote::Http(url)) => return Ok(Main::Elsewhere(ContextPlace::Http(url))),
+        }
     }
-    directory(Path::new(typed), environment)
+    directory(Path::new(typed), environment).map(Main::Folder)
 }
 
 /// The contexts of `--build-context`; folders are also noted in `folders`, under their names.
@@ -42,10 +56,18 @@ pub(crate) fn named(
         if plain_name.eq_ignore_ascii_case("context") || plain_name.eq_ignore_ascii_case("scratch") {
             return Err(refuse("the name is taken"));
         }
-        if let Some(kind) = remote(source) {
-            return Err(refuse(&format!("a context from {kind} is not supported yet")));
-        }
-        let context = if let Some(image) = source.strip_prefix("docker-image://") {
+        let is_folder = environment.absolute(Path::new(source)).is_dir();
+        let elsewhere = remote(source).map_err(|error| refuse("invalid address").because(&error))?;
+        let context = if let Some(elsewhere) = elsewhere.filter(|_| !is_folder) {
+            NamedContext::Remote(match elsewhere {
+                Remote::Git(source) => RemoteContext::Git(source),
+                Remote::Http(url) => RemoteContext::Http(HttpSource {
+                    url,
+                    file_name: FILE_NAME.to_owned(),
+                    checksum: None,
+                }),
+            })
+        } else if let Some(image) = source.strip_prefix("docker-image://") {
             from_image(image).map_err(|error| refuse("invalid image").because(&error))?
         } else if source.starts_with("oci-layout://") {
             let layout = from_layout(source, environment);
@@ -111,15 +133,17 @@ fn from_layout(location: &str, environment: &Environment) -> Result<NamedContext
     }))
 }
 
-/// What kind of place elsewhere a context names, if it does.
-fn remote(source: &str) -> Option<&'static str> {
-    let is_git = |scheme: &str| source.starts_with(scheme);
-    if ["git://", "ssh://", "git@", "github.com/"].into_iter().any(is_git) {
-        return Some("git");
+/// A place elsewhere.
+enum Remote {
+    Git(GitSource),
+    Http(String),
+}
+
+/// What place elsewhere a context names, if it does.
+fn remote(source: &str) -> Result<Option<Remote>, GitAddressError> {
+    if let Some(address) = GitAddress::parse(source)? {
+        return Ok(Some(Remote::Git(address.source())));
     }
-    let rest = source
-        .strip_prefix("https://")
-        .or_else(|| source.strip_prefix("http://"))?;
-    let path = rest.split(['#', '?']).next().unwrap_or_default();
-    Some(if path.ends_with(".git") { "git" } else { "a URL" })
+    let is_http = source.starts_with("http://") || source.starts_with("https://");
+    Ok(is_http.then(|| Remote::Http(source.to_owned())))
 }

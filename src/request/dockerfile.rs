@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::elsewhere::DockerfilePlace;
 use crate::environment::Environment;
 use crate::error::CommandError;
 
@@ -18,6 +19,28 @@ pub(crate) struct DockerfileText {
     pub(crate) ignore_file: Option<PathBuf>,
 }
 
+impl DockerfileText {
+    /// Text that was in no file.
+    pub(crate) fn unnamed(text: Vec<u8>) -> DockerfileText {
+        DockerfileText {
+            name: "Dockerfile".to_owned(),
+            text,
+            ignore_file: None,
+        }
+    }
+}
+
+/// Where the Dockerfile is that `asked` names, if it is not in the `context` directory or elsewhere here.
+pub(crate) fn place(asked: Option<&Path>, has_directory: bool) -> Option<DockerfilePlace> {
+    match asked {
+        Some(path) if path == Path::new("-") => None,
+        Some(path) if is_url(path) => Some(DockerfilePlace::Url(path.display().to_string())),
+        _ if has_directory => None,
+        Some(path) => Some(DockerfilePlace::Context(Some(path.display().to_string()))),
+        None => Some(DockerfilePlace::Context(None)),
+    }
+}
+
 /// Reads the Dockerfile that `asked` names, by default that of the `context`.
 pub(crate) fn read(
     asked: Option<&Path>,
@@ -26,16 +49,12 @@ pub(crate) fn read(
 ) -> Result<DockerfileText, CommandError> {
     match asked {
         Some(path) if path == Path::new("-") => from_stdin(environment),
-        Some(path) if is_url(path) => {
-            let message = format!("a Dockerfile from a URL is not supported yet: {}", path.display());
-            Err(CommandError::usage(message).hint("download it and give its path with -f"))
-        }
         Some(path) => from_file(&environment.absolute(path), path.display().to_string()),
         None => from_context(context),
     }
 }
 
-fn from_stdin(environment: &Environment) -> Result<DockerfileText, CommandError> {
+pub(crate) fn from_stdin(environment: &Environment) -> Result<DockerfileText, CommandError> {
     if environment.stdin_is_terminal {
         return Err(CommandError::usage(
             "-f - reads the Dockerfile from standard input, which is a terminal",
@@ -44,11 +63,7 @@ fn from_stdin(environment: &Environment) -> Result<DockerfileText, CommandError>
     let mut text = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut text);
     read.map_err(|error| CommandError::failed("failed to read dockerfile from standard input").because(&error))?;
-    Ok(DockerfileText {
-        name: "Dockerfile".to_owned(),
-        text,
-        ignore_file: None,
-    })
+    Ok(DockerfileText::unnamed(text))
 }
 
 /// `Dockerfile`, or `dockerfile` where only that is there.

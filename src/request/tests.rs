@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use export::{ArchiveDest, OutputSpec};
-use frontend::NamedContext;
+use frontend::{NamedContext, RemoteContext};
 use oci::Reference;
 
 use super::*;
@@ -82,10 +82,8 @@ fn what_cannot_be_followed_is_refused_by_name() {
     for (line, complaint) in [
         ("nowhere", "unable to prepare context: path \"nowhere\" not found"),
         ("file", "unable to prepare context: context must be a directory: file"),
-        ("-", "a context from standard input is not supported yet"),
-        ("https://h/p.git#main", "a context from git is not supported yet"),
-        ("https://h/p.tar", "a context from a URL is not supported yet"),
-        ("git@h:p", "a context from git is not supported yet"),
+        ("-f - -", "can't use stdin for both build context and dockerfile"),
+        ("https://h/p.git?tag=a&branch=b", "branch conflicts with tag"),
         (
             "-f nope .",
             "failed to read dockerfile: open nope: no such file or directory\nhint: there is ",
@@ -135,8 +133,8 @@ fn what_cannot_be_followed_is_refused_by_name() {
             "failed to parse platform: invalid platform `a/b/c/d`",
         ),
         (
-            "--build-context a=https://h/x .",
-            "a context from a URL is not supported yet",
+            "--build-context a=https://h/x.git?what=1 .",
+            "unexpected query \"what\"",
         ),
         ("--build-context a=target:x .", "bake is not supported yet"),
         ("--build-context context=. .", "the name is taken"),
@@ -148,6 +146,33 @@ fn what_cannot_be_followed_is_refused_by_name() {
         let error = resolved(line, directory.path(), &[]).map(|_| ()).unwrap_err();
         assert!(error.contains(complaint), "{line}: {error}");
     }
+}
+
+#[test]
+fn contexts_may_be_elsewhere() {
+    let directory = context();
+    for (line, context, dockerfile) in [
+        (".", None, None),
+        ("-", Some("Stdin"), Some("Context(None)")),
+        ("https://h/p.git#main", Some("main"), Some("Context(None)")),
+        ("git@h:p", Some("git@h:p"), Some("Context(None)")),
+        ("github.com/a/b", Some("https://github.com/a/b"), Some("Context(None)")),
+        ("-f a/D https://h/p.tar", Some("Http"), Some("Context(Some(\"a/D\"))")),
+        ("-f https://h/D .", None, Some("Url(\"https://h/D\")")),
+    ] {
+        let elsewhere = resolved(line, directory.path(), &[]).unwrap().elsewhere;
+        let shown = |place: Option<String>, wanted: Option<&str>| match (place, wanted) {
+            (Some(place), Some(wanted)) => assert!(place.contains(wanted), "{line}: {place}"),
+            (place, wanted) => assert_eq!(place.as_deref(), wanted, "{line}"),
+        };
+        shown(elsewhere.context.map(|place| format!("{place:?}")), context);
+        shown(elsewhere.dockerfile.map(|place| format!("{place:?}")), dockerfile);
+    }
+    let line = "--build-context g=https://h/p.git --build-context f=https://h/x --build-context l=. .";
+    let contexts = resolved(line, directory.path(), &[]).unwrap().options.contexts;
+    assert!(matches!(contexts["g"], NamedContext::Remote(RemoteContext::Git(_))));
+    assert!(matches!(&contexts["f"], NamedContext::Remote(RemoteContext::Http(file)) if file.file_name == "context"));
+    assert!(matches!(contexts["l"], NamedContext::Local { .. }));
 }
 
 #[test]

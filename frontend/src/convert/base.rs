@@ -1,9 +1,10 @@
 //! FROM: where a stage's tree, configuration and variables begin.
 
-use graph::{Copy, FileAction, FileOp, ImageSource, InputIndex, LocalSource, Metadata, Op, Unpack, VertexId};
+use graph::{Copy, FileAction, FileOp, ImageSource, InputIndex, Metadata, Op, Unpack, VertexId};
 use oci::{History, ImageConfig, ImageName, Platform, ResolvedImage};
 
 use super::progress::Counter;
+use super::remote;
 use super::{Converter, DEFAULT_PATH, State, Tree};
 use crate::environment::split;
 use crate::lint;
@@ -38,28 +39,21 @@ impl Converter<'_> {
                 context,
                 excludes,
             } => {
-                let id = self.local(context, excludes, format!("[context {title}] load from client"));
+                let id = remote::local(
+                    self.builder,
+                    context,
+                    excludes,
+                    format!("[context {title}] load from client"),
+                );
                 State::new(Tree::Lent(id), &self.platform_of(stage))
             }
             Base::Remote { title, source } => {
-                let id = self.remote_context(source, Some(title));
+                let id = remote::context(self.builder, source, Some(title));
                 State::new(Tree::Lent(id), &self.platform_of(stage))
             }
             Base::Image { wanted, title } => self.image(stage, wanted, title.as_deref(), progress)?,
         };
         Ok(state.begun())
-    }
-
-    pub(super) fn local(&mut self, context: &str, excludes: &[String], name: String) -> VertexId {
-        let source = LocalSource {
-            context: context.to_owned(),
-            excludes: excludes.to_vec(),
-        };
-        let metadata = Metadata {
-            name,
-            ..Metadata::default()
-        };
-        self.builder.add(Op::Local(source), Vec::new(), metadata)
     }
 
     fn platform_of(&self, stage: &Stage) -> Platform {
@@ -159,18 +153,7 @@ impl Converter<'_> {
     pub(super) fn files(&mut self, tree: Tree) -> VertexId {
         match tree {
             Tree::Made(id) | Tree::Lent(id) => id,
-            Tree::Empty => {
-                let nothing = FileOp {
-                    base: None,
-                    names: None,
-                    actions: Vec::new(),
-                };
-                let metadata = Metadata {
-                    name: "[internal] empty tree".to_owned(),
-                    ..Metadata::default()
-                };
-                self.add_files(nothing, Vec::new(), metadata)
-            }
+            Tree::Empty => remote::empty(self.builder),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What is not in a directory of the user's: files of web servers and git repositories, for ADD and as contexts.
 
 use graph::git::GitAddress;
-use graph::{Copy, FileAction, FileOp, GitSource, HttpSource, InputIndex, Metadata, Op, Unpack, VertexId};
+use graph::{
+    Builder, Copy, FileAction, FileOp, GitSource, HttpSource, InputIndex, LocalSource, Metadata, Op, Unpack, VertexId,
+};
 
 use super::origin::Origin;
-use super::{Converter, Scope, Tree};
-use crate::Diagnostic;
+use super::{Converter, Scope};
 use crate::command::{Add, Placed};
-use crate::options::{Archive, MainContext, RemoteContext};
+use crate::options::{MainContext, RemoteContext};
 use crate::quote::quote;
+use crate::{Diagnostic, Options};
 
 /// A source that is in no context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,71 +145,86 @@ fn redacted(url: &str) -> String {
 impl Converter<'_> {
     /// The main context.
     pub(super) fn main_context(&mut self) -> VertexId {
-        match self.options.main_context.clone() {
-            MainContext::Lent => {
-                let excludes = self.options.excludes.clone();
-                self.local("context", &excludes, "[internal] load build context".to_owned())
-            }
-            MainContext::Empty => self.files(Tree::Empty),
-            MainContext::Remote(source) => self.remote_context(&source, None),
-            MainContext::Archive(archive) => {
-                let (packed, name) = match archive {
-                    Archive::Http(http) => {
-                        let name = http.file_name.clone();
-                        (self.remote_context(&RemoteContext::Http(http), None), name)
-                    }
-                    Archive::Lent { file_name } => {
-                        let name = "[internal] load the context's archive".to_owned();
-                        (self.local("context", &[], name), file_name)
-                    }
-                };
-                self.unpacked(packed, &name)
-            }
+        main_context(self.builder, self.options)
+    }
+}
+
+/// The vertex of the main context.
+pub(crate) fn main_context(builder: &mut Builder, options: &Options) -> VertexId {
+    match &options.main_context {
+        MainContext::Lent => {
+            let name = "[internal] load build context".to_owned();
+            local(builder, "context", &options.excludes, name)
+        }
+        MainContext::Empty => empty(builder),
+        MainContext::Remote(source) => context(builder, source, None),
+        MainContext::Archive(source) => {
+            let packed = context(builder, &RemoteContext::Http(source.clone()), None);
+            unpacked(builder, packed, &source.file_name)
         }
     }
+}
 
-    /// The vertex of a context that is elsewhere; `title` is its name if it has one.
-    pub(super) fn remote_context(&mut self, source: &RemoteContext, title: Option<&str>) -> VertexId {
-        let (op, name) = match source {
-            RemoteContext::Git(git) => (Op::Git(git.clone()), git_name(git)),
-            RemoteContext::Http(http) => (
-                Op::Http(http.clone()),
-                match title {
-                    Some(title) => format!("[context {title}] {}", redacted(&http.url)),
-                    None => "[internal] load remote build context".to_owned(),
-                },
-            ),
-        };
-        let metadata = Metadata {
-            name,
-            ..Metadata::default()
-        };
-        self.builder.add(op, Vec::new(), metadata)
-    }
+/// The vertex of a context that is elsewhere; `title` is its name if it has one.
+pub(super) fn context(builder: &mut Builder, source: &RemoteContext, title: Option<&str>) -> VertexId {
+    let (op, name) = match source {
+        RemoteContext::Git(git) => (Op::Git(git.clone()), git_name(git)),
+        RemoteContext::Http(http) => {
+            let name = match title {
+                Some(title) => format!("[context {title}] {}", redacted(&http.url)),
+                None => "[internal] load remote build context".to_owned(),
+            };
+            (Op::Http(http.clone()), name)
+        }
+    };
+    builder.add(op, Vec::new(), named(name))
+}
 
-    /// The contents of an archive.
-    fn unpacked(&mut self, packed: VertexId, name: &str) -> VertexId {
-        let Origin { path, .. } = Origin::file(packed, name);
-        let copy = Copy {
-            from: InputIndex(0),
-            source: path,
-            destination: "/".to_owned(),
-            owner: None,
-            mode: None,
-            include: None,
-            excludes: Vec::new(),
-            unpack: Unpack::Archives,
-        };
-        let file = FileOp {
-            base: None,
-            names: None,
-            actions: vec![FileAction::Copy(copy)],
-        };
-        let metadata = Metadata {
-            name: "[internal] unpack the build context".to_owned(),
-            ..Metadata::default()
-        };
-        self.add_files(file, vec![packed], metadata)
+/// The vertex of a directory of the user's.
+pub(super) fn local(builder: &mut Builder, context: &str, excludes: &[String], name: String) -> VertexId {
+    let source = LocalSource {
+        context: context.to_owned(),
+        excludes: excludes.to_vec(),
+    };
+    builder.add(Op::Local(source), Vec::new(), named(name))
+}
+
+/// The vertex of no files.
+pub(super) fn empty(builder: &mut Builder) -> VertexId {
+    let nothing = FileOp {
+        base: None,
+        names: None,
+        actions: Vec::new(),
+    };
+    builder.add(Op::File(nothing), Vec::new(), named("[internal] empty tree".to_owned()))
+}
+
+/// The contents of an archive.
+fn unpacked(builder: &mut Builder, packed: VertexId, name: &str) -> VertexId {
+    let Origin { path, .. } = Origin::file(packed, name);
+    let copy = Copy {
+        from: InputIndex(0),
+        source: path,
+        destination: "/".to_owned(),
+        owner: None,
+        mode: None,
+        include: None,
+        excludes: Vec::new(),
+        unpack: Unpack::Archives,
+    };
+    let file = FileOp {
+        base: None,
+        names: None,
+        actions: vec![FileAction::Copy(copy)],
+    };
+    let metadata = named("[internal] unpack the build context".to_owned());
+    builder.add(Op::File(file), vec![packed], metadata)
+}
+
+fn named(name: String) -> Metadata {
+    Metadata {
+        name,
+        ..Metadata::default()
     }
 }
 

@@ -89,6 +89,17 @@ impl Globals {
         })
     }
 
+    /// The values of the ARGs before the first FROM.
+    pub(crate) fn arguments(
+        metas: &[Placed],
+        sections: &[Section],
+        expander: &Expander,
+        options: &Options,
+    ) -> Result<Environment, Diagnostic> {
+        let evaluated = evaluate(metas, predefined(sections, options), expander, &options.build_args)?;
+        Ok(evaluated.0)
+    }
+
     /// The image and the platform of a FROM.
     pub(crate) fn from(&self, from: &From, placed: &Placed) -> Result<Start, Diagnostic> {
         let refuse = |message: String| Diagnostic::new(message).at(&placed.lines);
@@ -224,9 +235,10 @@ fn epoch(arguments: &Environment, options: &Options) -> Result<Option<i64>, Diag
     match given.or(arguments.get(EPOCH)) {
         // A context that is a folder has no time of its own.
         None | Some("" | "context") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            Diagnostic::new(format!("invalid {EPOCH}: {text}"))
-                .hint("only a number of seconds is supported, not the name of a context or stage")
-        }),
+        // What another name means has been found out before, and stands in its place.
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Diagnostic::new(format!("invalid {EPOCH}: {text}"))),
     }
 }

@@ -33,6 +33,41 @@ pub(super) fn is_archive(source: &Source<'_>, item: &Item<'_>) -> Result<bool, F
     Ok(matches!(first, Ok(Ok(Some(_)))))
 }
 
+/// Whether the file at `path` is an archive.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_archive_file(path: &std::path::Path) -> std::io::Result<bool> {
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let first = compression::decompress(file, |stream| Reader::new(stream).next())?;
+    Ok(matches!(first, Ok(Some(_))))
+}
+
+/// The time of the newest file in the archive at `path`, in seconds since 1970; `None` if there is none in it, or it is
+/// no archive to its end.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn newest_in_archive(path: &std::path::Path) -> std::io::Result<Option<i64>> {
+    compression::decompress(std::fs::File::open(path)?, |stream| {
+        let mut reader = Reader::new(stream);
+        let mut newest: Option<i64> = None;
+        loop {
+            match reader.next() {
+                Ok(Some(header)) if header.kind == EntryType::Regular => {
+                    newest = newest.max(Some(header.modified.tv_sec));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return newest,
+                Err(_) => return None,
+            }
+        }
+    })
+}
+
 /// Puts the contents of an archive into `destination`; they belong to `owner`, or to whom the archive says.
 pub(super) fn unpack(
     source: &Source<'_>,

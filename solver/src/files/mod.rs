@@ -28,9 +28,11 @@ mod transfer;
 mod walk;
 
 pub use apply::{ResolveOwner, apply};
+pub use archive::{is_archive_file, newest_in_archive};
 pub use checksum::{checksum, components};
 pub use context::Context;
 pub use error::FilesError;
+pub use root::read_file;
 pub use select::Tree;
 pub use shown::{checksum_of_path, components_of_path, copy_path, make_empty};
 

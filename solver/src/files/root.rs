@@ -4,11 +4,11 @@
 //! link starting again at the root and `..` ending there. Paths given to the kernel are resolved ones, and what is opened
 //! for reading is opened so that a link put there in the meantime is an error.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::{At, FilesError, shown};
@@ -63,6 +63,26 @@ pub(super) fn resolve(tree: &dyn Tree, path: &[u8]) -> Result<Vec<u8>, FilesErro
         left.extend(followed.into_iter().rev());
     }
     Ok(resolved)
+}
+
+/// The content of a file of the tree at `root`, links being followed inside it; `None` if there is none. More than `limit`
+/// bytes of it are not read.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub fn read_file(root: &Path, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FilesError> {
+    let root = Root::open(root)?;
+    let resolved = resolve(&root, path.as_bytes())?;
+    match root.stat(&resolved)? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {}
+        _ => return Ok(None),
+    }
+    let file = root.open_resolved(&resolved, OFlags::RDONLY | OFlags::NONBLOCK);
+    let file = std::fs::File::from(file.at("open", &resolved)?);
+    let mut content = Vec::new();
+    let read = file.take(limit).read_to_end(&mut content);
+    read.at("read", &resolved)?;
+    Ok(Some(content))
 }
 
 /// An open directory that is a root.
