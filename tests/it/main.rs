@@ -18,6 +18,7 @@ mod errors;
 mod examples;
 mod interrupt;
 mod keys;
+mod language;
 mod mounts;
 mod platforms;
 mod progress;
