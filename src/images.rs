@@ -120,10 +120,21 @@ impl Images {
         let ImageName::Registry(reference) = name else {
             return self.elsewhere(name, platform).await;
         };
-        if let Some(known) = self.in_store(reference, platform)? {
+        let here = self.in_store(reference, platform)?;
+        let suits = |image: &ResolvedImage| platform.preference(&image.config.platform()).is_some();
+        let (suitable, other) = match here {
+            Some(image) if suits(&image) => (Some(image), None),
+            other => (None, other),
+        };
+        if let Some(known) = suitable {
             return Ok(known);
         }
-        let resolved = self.elsewhere(name, platform).await?;
+        let resolved = match (self.elsewhere(name, platform).await, other) {
+            // What was made here for another platform, and is nowhere else, is what is meant.
+            (Err(PortError::NotFound { .. } | PortError::Denied { .. }), Some(other)) => return Ok(other),
+            (Err(PortError::Unreachable { .. }), Some(other)) if *platform == Platform::host() => return Ok(other),
+            (resolved, _) => resolved?,
+        };
         // Kept by digest, so that a pinned name needs no network next time.
         for bytes in [&resolved.manifest_bytes, &resolved.config_bytes] {
             self.store.put_blob(bytes).map_err(|error| broken_store(name, &error))?;
@@ -185,9 +196,6 @@ impl Images {
             return Ok(None);
         };
         let config = ImageConfig::parse(&config_bytes).map_err(content)?;
-        if platform.preference(&config.platform()).is_none() {
-            return Ok(None);
-        }
         manifest_descriptor.media_type.clone_from(&manifest.media_type);
         if manifest_descriptor.digest == root.digest {
             root.media_type.clone_from(&manifest.media_type);

@@ -145,3 +145,21 @@ fn a_program_for_a_processor_that_nobody_has_is_an_error_with_a_way_out() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn an_image_made_here_for_another_platform_can_be_built_upon() {
+    let workshop = Workshop::own();
+    let base = workshop.context("base", &[("Dockerfile", "FROM scratch\nCOPY f /\n"), ("f", "x")]);
+    run(workshop
+        .rbuild()
+        .args(["build", "-q", "--platform=linux/s390x", "-t", "nowhere.invalid/base:1"])
+        .arg(base));
+    let upon = workshop.context(
+        "upon",
+        &[("Dockerfile", "FROM nowhere.invalid/base:1\nCOPY g /\n"), ("g", "y")],
+    );
+    run(workshop.rbuild().args(["build", "-q", "-t", "upon:1"]).arg(upon));
+    let listed = run(workshop.rbuild().args(["images", "--format", "json", "upon:1"]));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["platform"], "linux/s390x");
+}

@@ -111,10 +111,23 @@ impl Converter<'_> {
             };
             Tree::Made(self.builder.add(Op::Image(source), Vec::new(), metadata))
         };
+        let platform = self.platform_found(stage, wanted, &config);
         Ok(State {
             config,
-            ..State::new(tree, &wanted.1)
+            ..State::new(tree, &platform)
         })
+    }
+
+    /// For which platform the steps of a stage are: where none was asked for, what the image is for is believed.
+    fn platform_found(&self, stage: &Stage, wanted: &Wanted, config: &ImageConfig) -> Platform {
+        let is_asked_for = stage.platform.is_some() || !self.options.platforms.is_empty();
+        let is_named = !config.os.is_empty() && !config.architecture.is_empty();
+        let same = config.os == wanted.1.os && config.architecture == wanted.1.architecture;
+        if is_asked_for || same || !is_named {
+            wanted.1.clone()
+        } else {
+            config.platform()
+        }
     }
 
     /// Makes sure that something can be added to the state's tree: files that are lent are copied.

@@ -158,12 +158,39 @@ fn step_name(solver: &Solver, vertex: &Vertex) -> String {
         .contexts
         .get("context")
         .map(|path| path.display().to_string());
-    let name = &vertex.metadata.name;
-    let text = name.split_once("] ").map_or(name.as_str(), |(_, text)| text);
-    let stage = name
-        .trim_start_matches('[')
-        .split_once(' ')
-        .map_or("", |(stage, _)| stage);
-    let stage = if stage.contains('/') { "" } else { stage };
+    let (stage, text) = stage_and_text(&vertex.metadata.name);
     format!("{} {stage} {text}", project.unwrap_or_default())
+}
+
+/// Of `[linux/arm64 build 2/4] RUN make` the words before the number, and what stands behind the bracket.
+fn stage_and_text(name: &str) -> (String, &str) {
+    let Some((inside, text)) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else {
+        return (String::new(), name);
+    };
+    let mut words: Vec<&str> = inside.split_whitespace().collect();
+    let is_number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'/');
+    words.pop_if(|word| is_number(&&**word));
+    (words.join(" "), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_known_by_its_platform_stage_and_text() {
+        for (name, stage, text) in [
+            ("[2/4] RUN make", "", "RUN make"),
+            ("[build  2/14] RUN [ a ] b", "build", "RUN [ a ] b"),
+            (
+                "[linux/amd64->arm64 build 2/4] RUN x",
+                "linux/amd64->arm64 build",
+                "RUN x",
+            ),
+            ("[linux/arm64 2/2] COPY a b", "linux/arm64", "COPY a b"),
+            ("FROM app", "", "FROM app"),
+        ] {
+            assert_eq!(stage_and_text(name), (stage.to_owned(), text), "{name}");
+        }
+    }
 }
