@@ -128,7 +128,7 @@ pub enum StepError {
         id: String,
     },
     /// A secret cannot be the value of a variable.
-    #[error("secret {id} cannot be put into the variable {variable}: it is not valid UTF-8")]
+    #[error("secret {id} cannot be put into the variable {variable}: it is no text")]
     SecretNotText {
         /// Its name.
         id: String,

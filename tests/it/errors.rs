@@ -80,7 +80,7 @@ const MISUSED: &[(&[&str], i32, &str)] = &[
     (&["-t", "Not A Name"], 2, "Not A Name"),
     (&["--secret=id=x,src=/nope"], 2, "failed to stat /nope"),
     (&["--ssh=default=/nope"], 2, "/nope"),
-    (&["--cache-from=type=gha"], 2, "--cache-from is not supported"),
+    (&["--cache-from=type=gha"], 2, "type=gha is not supported"),
     (&["--provenance=true"], 2, "provenance"),
 ];
 

@@ -71,7 +71,9 @@ impl<'w> Mounts<'w> {
         }
         for variable in &op.secret_env {
             let value = mounts.secret(&variable.secret)?.unwrap_or_default();
-            let value = String::from_utf8(value).map_err(|_| StepError::SecretNotText {
+            // Said here without the value: whoever starts the process would show what comes before the zero.
+            let text = String::from_utf8(value).ok().filter(|text| !text.contains('\0'));
+            let value = text.ok_or_else(|| StepError::SecretNotText {
                 id: variable.secret.id.clone(),
                 variable: variable.name.clone(),
             })?;
