@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cache::Store;
 use frontend::{Findings, Outline, Target, Warning};
-use sandbox::{Cancel, Isolation};
+use sandbox::Cancel;
 use solver::{Failure, Reporter};
 
 use crate::build;
@@ -44,13 +44,8 @@ struct BuildError {
 ///
 /// # Errors
 /// A question that nobody knows, or what keeps the Dockerfile from being built.
-pub(crate) async fn run(
-    call: &Call,
-    request: BuildRequest,
-    setting: &Setting,
-    isolation: &Isolation,
-) -> Result<ExitCode, CommandError> {
-    let heading = format!("asking rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
+pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -> Result<ExitCode, CommandError> {
+    let heading = format!("asking rbuild {}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);

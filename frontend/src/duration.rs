@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
     if rest == "0" {
         return Ok(0);
     }
-    if rest.is_empty() {
+    if !rest.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return Err(invalid());
     }
     let mut total: i64 = 0;

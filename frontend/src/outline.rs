@@ -152,7 +152,9 @@ impl Converter<'_> {
                 }
             }
         }
-        outline.arguments.sort_by_key(|argument| argument.lines.0.start);
+        // Within a line by name: a fixed order, where BuildKit has any.
+        let place = |argument: &Argument| (argument.lines.0.start, argument.name.clone());
+        outline.arguments.sort_by_key(place);
         outline.secrets.sort_by_key(|demand| demand.lines.0.start);
         outline.agents.sort_by_key(|demand| demand.lines.0.start);
         outline

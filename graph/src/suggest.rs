@@ -9,6 +9,10 @@ pub fn nearest<'a>(given: &str, options: impl IntoIterator<Item = &'a str>) -> O
         if option == given {
             return None;
         }
+        // Every letter more or less is one to insert or delete.
+        if given.len().abs_diff(option.len()) >= 4 * least {
+            continue;
+        }
         let distance = distance(given, option);
         if distance < least {
             (best, least) = (Some(option), distance);

@@ -61,6 +61,7 @@ struct WarningJson {
 #[derive(Serialize)]
 struct SourceJson {
     filename: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     data: String,
     language: &'static str,
 }

@@ -58,11 +58,14 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
             if request.call.is_none() && request.needs_loader() {
                 request.loader = Some(load::Loader::start(&environment)?);
             }
+            if let Some(call) = request.call.take() {
+                // A question runs nothing, so it is answered also where nothing can be isolated.
+                let _ = sandbox::enter();
+                let setting = Setting { root, environment };
+                return block_on(call::run(&call, request, &setting));
+            }
             let isolation = enter()?;
             let setting = Setting { root, environment };
-            if let Some(call) = request.call.take() {
-                return block_on(call::run(&call, request, &setting, &isolation));
-            }
             block_on(build::run(request, &setting, &isolation))?;
             Ok(ExitCode::SUCCESS)
         }

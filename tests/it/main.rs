@@ -11,6 +11,7 @@
 )]
 
 mod caches;
+mod check;
 mod concurrency;
 mod determinism;
 mod disk;

@@ -15,6 +15,8 @@ pub(crate) mod remote;
 mod run;
 mod variables;
 
+use std::collections::BTreeSet;
+
 use graph::{Builder, FileOp, Metadata, Op, VertexId};
 use oci::{ImageConfig, Platform};
 
@@ -226,9 +228,17 @@ impl Scope<'_, '_> {
         let State {
             environment, arguments, ..
         } = &self.state;
-        let expansion = expander.expand(word, environment).map_err(refuse_word)?;
-        lint::stage::undefined(&expansion, arguments, environment, &self.spot);
-        Ok(expansion.text)
+        let undefined = |names: &BTreeSet<String>| lint::stage::undefined(names, arguments, environment, &self.spot);
+        match expander.expand(word, environment) {
+            Ok(expansion) => {
+                undefined(&expansion.unmatched);
+                Ok(expansion.text)
+            }
+            Err(error) => {
+                undefined(&error.unmatched);
+                Err(refuse_word(error))
+            }
+        }
     }
 
     fn expand_all(&self, words: &[String]) -> Result<Vec<String>, Diagnostic> {

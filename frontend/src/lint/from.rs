@@ -30,8 +30,8 @@ pub(crate) fn default_names(sections: &[Section], expander: &Expander, defaults:
 }
 
 /// Variables of a FROM that nothing declares; `known` are those that something does.
-pub(crate) fn undeclared(expansion: &Expansion, known: &BTreeSet<String>, spot: &Spot) {
-    for name in expansion.unmatched.iter().filter(|name| !known.contains(*name)) {
+pub(crate) fn undeclared(unmatched: &BTreeSet<String>, known: &BTreeSet<String>, spot: &Spot) {
+    for name in unmatched.iter().filter(|name| !known.contains(*name)) {
         let detail = format!("FROM argument '{name}' is not declared");
         let known = known.iter().map(String::as_str);
         spot.report(Rule::UndefinedArgInFrom, suggest::wrap(detail, name, known));
@@ -51,7 +51,7 @@ pub(crate) fn redundant_platform(written: &str, expansion: &Expansion, arguments
 
 /// A platform without variables, unless the stage is named after it.
 pub(crate) fn constant_platform(stage: &str, expansion: &Expansion, spot: &Spot) {
-    if !expansion.matched.is_empty() || !expansion.unmatched.is_empty() {
+    if !expansion.matched.is_empty() || !expansion.unmatched.is_empty() || expansion.text == "local" {
         return;
     }
     let Ok(platform) = expansion.text.parse::<Platform>() else {

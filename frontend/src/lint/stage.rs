@@ -1,11 +1,12 @@
 //! What shows while a stage is converted: variables, secrets, ports, paths, instructions given twice.
 
+use std::collections::BTreeSet;
+
 use graph::SourceLines;
 use graph::pattern::PatternList;
 
 use super::{Rule, Spot};
 use crate::quote::quote;
-use crate::words::Expansion;
 use crate::{Environment, path, suggest};
 
 /// Arguments that say something to the builder and nothing to processes.
@@ -32,12 +33,12 @@ pub(crate) fn used_once(before: &mut Option<SourceLines>, spot: &Spot) {
 
 /// Variables that are not set, and not declared without a value.
 pub(crate) fn undefined(
-    expansion: &Expansion,
+    names: &BTreeSet<String>,
     declared: &[(String, Option<String>)],
     known: &Environment,
     spot: &Spot,
 ) {
-    for name in &expansion.unmatched {
+    for name in names {
         let is_declared = declared.iter().any(|(declared, _)| declared == name);
         if is_declared || UNSEEN.contains(&name.as_str()) {
             continue;

@@ -104,11 +104,11 @@ impl Globals {
     pub(crate) fn from(&self, from: &From, placed: &Placed) -> Result<Start, Diagnostic> {
         let refuse = |message: String| Diagnostic::new(message).at(&placed.lines);
         let spot = self.linter.at(placed);
-        let image = self
-            .expander
-            .expand(&from.image, &self.arguments)
-            .map_err(|error| refuse(error.to_string()))?;
-        lint::from::undeclared(&image, &self.names, &spot);
+        let image = self.expander.expand(&from.image, &self.arguments).map_err(|error| {
+            lint::from::undeclared(&error.unmatched, &self.names, &spot);
+            refuse(error.to_string())
+        })?;
+        lint::from::undeclared(&image.unmatched, &self.names, &spot);
         if image.text.is_empty() {
             return Err(refuse(format!("base name ({}) should not be blank", from.image)));
         }
@@ -122,7 +122,7 @@ impl Globals {
                 .expander
                 .expand(written, &self.arguments)
                 .map_err(|error| refuse(format!("failed to process arguments for platform {written}: {error}")))?;
-            lint::from::undeclared(&platform, &self.names, &spot);
+            lint::from::undeclared(&platform.unmatched, &self.names, &spot);
             lint::from::redundant_platform(written, &platform, &self.arguments, &spot);
             lint::from::constant_platform(from.name.as_deref().unwrap_or_default(), &platform, &spot);
             origin.platform = Some(self.platform(written, &platform, &spot)?);
@@ -147,6 +147,11 @@ impl Globals {
         if expansion.text.is_empty() {
             let message = format!("empty platform value from expression {written}");
             return Err(refuse(suggested(message)));
+        }
+        // What `--platform` has words for, FROM has not.
+        if expansion.text == "local" {
+            let why = "\"local\": unknown operating system or architecture: invalid argument";
+            return Err(refuse(format!("failed to parse platform {written}: {why}")));
         }
         expansion
             .text

@@ -84,6 +84,8 @@ pub struct WordError {
     pub word: String,
     /// What is wrong with it.
     pub reason: Reason,
+    /// The variables that were asked for until then and not set.
+    pub unmatched: BTreeSet<String>,
 }
 
 /// What is wrong with a word.
@@ -135,9 +137,10 @@ impl Expander {
 
     /// Reads `word`.
     pub(crate) fn expand(&self, word: &str, environment: &Environment) -> Result<Expansion, WordError> {
-        scan::expand(self, word, environment).map_err(|reason| WordError {
+        scan::expand(self, word, environment).map_err(|(reason, unmatched)| WordError {
             word: word.to_owned(),
             reason,
+            unmatched,
         })
     }
 

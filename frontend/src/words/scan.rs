@@ -10,8 +10,11 @@ use crate::Environment;
 /// Deeper nesting than anyone writes, shallower than the stack.
 const DEPTH: usize = 64;
 
+/// Why a word has no value, and the variables it had asked for until then that are not set.
+type Failure = (Reason, BTreeSet<String>);
+
 /// Reads the whole of `word`.
-pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment) -> Result<Expansion, Reason> {
+pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment) -> Result<Expansion, Failure> {
     let mut scan = Scan {
         expander,
         environment,
@@ -22,13 +25,15 @@ pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment)
         unmatched: BTreeSet::new(),
         depth: 0,
     };
-    let (text, words) = scan.until(None)?;
-    Ok(Expansion {
-        text,
-        words,
-        matched: scan.matched,
-        unmatched: scan.unmatched,
-    })
+    match scan.until(None) {
+        Ok((text, words)) => Ok(Expansion {
+            text,
+            words,
+            matched: scan.matched,
+            unmatched: scan.unmatched,
+        }),
+        Err(reason) => Err((reason, scan.unmatched)),
+    }
 }
 
 struct Scan<'a> {

@@ -163,6 +163,13 @@ fn variables() {
 }
 
 #[test]
+fn a_word_that_fails_has_been_looked_at() {
+    let (warnings, error) = check_with("FROM scratch\nENV a=${nope?needed}", &options());
+    assert_eq!(warnings, ["UndefinedVar: Usage of undefined variable '$nope' (line 2)"]);
+    assert!(error.unwrap().ends_with("nope: needed"));
+}
+
+#[test]
 fn from() {
     find(&[
         (
