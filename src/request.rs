@@ -131,7 +131,8 @@ impl BuildRequest {
         let tags = outputs::tags(&args.output.tag)?;
         let outputs = outputs::resolve(&args.output, &tags, may_delete, environment)?;
         outputs::refuse_several(&outputs, &options.platforms)?;
-        if args.work.quiet && outputs.iter().any(OutputSpec::writes_stdout) {
+        let has_id = outputs.iter().any(|output| output.options().is_some());
+        if args.work.quiet && has_id && outputs.iter().any(OutputSpec::writes_stdout) {
             let message = "--quiet prints the image's ID to standard output, which is taken by an output";
             return Err(CommandError::usage(message));
         }

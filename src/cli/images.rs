@@ -121,6 +121,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
 
+    /// Of an index, the image for this platform instead of the host's
+    #[arg(long)]
+    pub(crate) platform: Option<Platform>,
+
     /// Network of the process: host or none
     #[arg(long, value_name = "MODE", default_value = "host")]
     pub(crate) network: super::build::Network,

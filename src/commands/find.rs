@@ -22,14 +22,15 @@ pub(crate) struct Found {
 impl Found {
     /// The image for this machine, or else the first there is; `None` is an index of nothing.
     pub(crate) fn image(&self) -> Option<&Image> {
-        let host = Platform::host();
-        let suitable = self
-            .bundle
-            .images
-            .iter()
-            .filter_map(|image| Some((host.preference(&image.platform)?, image)))
-            .reduce(|best, next| if next.0 > best.0 { next } else { best });
-        suitable.map(|(_, image)| image).or(self.bundle.images.first())
+        self.image_for(&Platform::host()).or(self.bundle.images.first())
+    }
+
+    /// The image that suits `platform` best.
+    pub(crate) fn image_for(&self, platform: &Platform) -> Option<&Image> {
+        let images = self.bundle.images.iter();
+        let suitable = images.filter_map(|image| Some((platform.preference(&image.platform)?, image)));
+        let best = suitable.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        best.map(|(_, image)| image)
     }
 }
 

@@ -78,11 +78,11 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
 
 /// Commands that need the store's files.
 fn on_the_store(command: Command, setting: &Setting) -> Result<ExitCode, CommandError> {
-    enter()?;
+    let isolation = enter()?;
     match command {
         Command::Pull(args) => block_on(pull::run(args, setting)),
         Command::Push(args) => block_on(push::run(args, setting)),
-        Command::Run(args) => run::run(args, setting),
+        Command::Run(args) => run::run(args, setting, &isolation),
         Command::Tag(args) => tag::run(&args, setting),
         Command::Images(args) => images::run(&args, setting),
         Command::Inspect(args) => inspect::run(&args, setting),

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use cache::{Snapshot, Store};
+use export::Image;
 use oci::{Fetch, ImageName, Platform, Reference, RunConfig};
-use sandbox::{Cancel, Executor, Exit, Namespaces, Network, Spec, Stdio};
+use sandbox::{Cancel, Executor, Exit, Isolation, Namespaces, Network, Spec, Stdio};
 use solver::Reporter;
 
-use super::{Setting, find, store_failed};
+use super::find::{self, Found};
+use super::{Setting, store_failed};
 use crate::cli::values::Pair;
 use crate::cli::{self, RunArgs};
 use crate::environment::Environment;
@@ -23,7 +25,7 @@ const SIGKILL: i32 = 9;
 ///
 /// # Errors
 /// When the image is not here or the process cannot be started.
-pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Result<ExitCode, CommandError> {
     let ours = |error: CommandError| error.of_kind(Kind::BeforeRun);
     if args.tty && !setting.environment.stdin_is_terminal {
         return Err(ours(CommandError::usage("-t: the input device is not a TTY")));
@@ -33,12 +35,8 @@ pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandE
     let Some(name) = found.name.as_ref().or(found.names.first()) else {
         return Err(ours(CommandError::failed(format!("image {} has no name", args.name))));
     };
-    let Some(image) = found.image() else {
-        return Err(ours(CommandError::failed(format!(
-            "{} is an index of no image",
-            args.name
-        ))));
-    };
+    let image = chosen(&found, args.platform.as_ref()).map_err(ours)?;
+    emulate(&image.platform, setting, isolation);
     let name = name.pinned(image.manifest.digest);
     let snapshot = tree(&store, &name, &image.platform, setting).map_err(ours)?;
     let active = store
@@ -52,6 +50,31 @@ pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandE
         .run(&spec, &mut |_, _| {}, &cancel)
         .map_err(|error| not_started(&error))?;
     Ok(code(exit))
+}
+
+/// The image for the platform asked for, or else for this machine.
+fn chosen<'a>(found: &'a Found, asked: Option<&Platform>) -> Result<&'a Image, CommandError> {
+    let image = match asked {
+        Some(platform) => found.image_for(platform),
+        None => found.image(),
+    };
+    image.ok_or_else(|| {
+        let images = found.bundle.images.iter();
+        let platforms: Vec<String> = images.map(|image| image.platform.to_string()).collect();
+        let wanted = asked.map_or_else(|| "any platform".to_owned(), Platform::to_string);
+        CommandError::failed(format!(
+            "there is no image for {wanted}; there are: {}",
+            platforms.join(", ")
+        ))
+    })
+}
+
+/// Puts an emulator to use if the image is for another processor; without one the kernel says what it cannot run.
+fn emulate(platform: &Platform, setting: &Setting, isolation: &Isolation) {
+    if platform.architecture != Platform::host().architecture {
+        let architectures = [platform.architecture.clone()];
+        sandbox::emulate(&architectures, isolation, setting.environment.path("PATH"));
+    }
 }
 
 /// The image's files, unpacked if they are here only as blobs.

@@ -140,7 +140,7 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ("--build-context context=. .", "the name is taken"),
         ("--build-context a=nope .", "path \"nope\" not found"),
         ("-o - -o type=oci .", "only one output can go to standard output"),
-        ("-q -o - .", "--quiet prints the image's ID"),
+        ("-q -o type=oci .", "--quiet prints the image's ID"),
         ("-o type=no .", "unknown output type `no`"),
     ] {
         let error = resolved(line, directory.path(), &[]).map(|_| ()).unwrap_err();

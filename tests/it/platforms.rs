@@ -80,6 +80,13 @@ fn an_index_has_the_platforms_in_the_order_asked_for() {
         listed[0]["platforms"],
         serde_json::json!(["linux/arm64", "linux/amd64", "linux/arm/v7"])
     );
+    let output = workshop
+        .rbuild()
+        .args(["run", "--platform=linux/s390x", "several:1"])
+        .output()
+        .unwrap();
+    let told = "there is no image for linux/s390x; there are: linux/arm64, linux/amd64, linux/arm/v7";
+    assert!(String::from_utf8_lossy(&output.stderr).contains(told), "{output:?}");
     let upon = workshop.context("upon", &[("Dockerfile", "FROM several:1\n")]);
     let out = workshop.path("out");
     let output = out.display().to_string();
