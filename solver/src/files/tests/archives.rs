@@ -299,3 +299,23 @@ fn an_archive_may_end_without_its_padding() {
     add(&bytes[..3 * 512 + 1], "/", to.path()).unwrap();
     assert_eq!(lines(to.path()), ["file 644 a =A", "file 644 b =B"]);
 }
+
+#[test]
+fn what_would_hide_the_files_of_other_layers_is_left_out() {
+    if !is_root() {
+        return;
+    }
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_path("passwd").unwrap();
+    header.set_entry_type(tar::EntryType::Char);
+    header.set_device_major(0).unwrap();
+    header.set_device_minor(0).unwrap();
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_cksum();
+    archive.append(&header, std::io::empty()).unwrap();
+    let to = tree(&[]);
+    add(&archive.into_inner().unwrap(), "/etc/", to.path()).unwrap();
+    assert_eq!(lines(to.path()), ["dir 755 etc @0"]);
+}
