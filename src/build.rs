@@ -76,7 +76,14 @@ async fn build(
         secrets: request.secrets.clone(),
         agents: request.agents.clone(),
     };
-    let remotes = Remotes::new(store.clone(), session.clone(), cancel.clone(), &setting.environment);
+    let remotes = Remotes::new(
+        store.clone(),
+        session.clone(),
+        cancel.clone(),
+        &setting.environment,
+        request.heard.clone(),
+    )
+    .under(policy(request)?);
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
@@ -133,7 +140,8 @@ pub(crate) fn images(
     Ok(Arc::new(images.under(policy(request)?)))
 }
 
-fn policy(request: &BuildRequest) -> Result<Option<Policy>, CommandError> {
+/// The rules of the policy file, if there is one.
+pub(crate) fn policy(request: &BuildRequest) -> Result<Option<Policy>, CommandError> {
     let read = |path: &std::path::PathBuf| Policy::read(path).map_err(|error| CommandError::usage(error.to_string()));
     request.policy.as_ref().map(read).transpose()
 }

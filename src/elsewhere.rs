@@ -116,9 +116,11 @@ impl Reach<'_> {
         }
     }
 
-    fn remotes(&self, request: &BuildRequest, store: &Store) -> Remotes {
-        let session = Reach::session(request);
-        Remotes::new(store.clone(), session, self.cancel.clone(), &self.setting.environment)
+    fn remotes(&self, request: &BuildRequest, store: &Store) -> Result<Remotes, CommandError> {
+        let (session, cancel) = (Reach::session(request), self.cancel.clone());
+        let environment = &self.setting.environment;
+        let remotes = Remotes::new(store.clone(), session, cancel, environment, request.heard.clone());
+        Ok(remotes.under(build::policy(request)?))
     }
 
     /// The files that `definition` makes, mounted.
@@ -128,7 +130,7 @@ impl Reach<'_> {
             build: build::name_of_build(),
             store: store.clone(),
             images: build::images(request, self.setting, &store, self.reporter)?,
-            remotes: Arc::new(self.remotes(request, &store)),
+            remotes: Arc::new(self.remotes(request, &store)?),
             executor: Arc::new(Namespaces),
             session: Reach::session(request),
             reporter: self.reporter.clone(),
@@ -210,7 +212,7 @@ impl Reach<'_> {
 
     async fn dockerfile_of_url(&self, request: &BuildRequest, url: &str) -> Result<DockerfileText, CommandError> {
         let store = self.store()?;
-        let remotes = self.remotes(request, &store);
+        let remotes = self.remotes(request, &store)?;
         let step = self.reporter.start(format!("[internal] load remote Dockerfile {url}"));
         let fetched = async {
             let path = remotes.content(&remotes.file(url, &step).await?)?;
@@ -230,7 +232,13 @@ impl Reach<'_> {
     /// Puts the time that `SOURCE_DATE_EPOCH` names in its place.
     async fn find_epoch(&self, request: &mut BuildRequest) -> Result<(), CommandError> {
         let named = frontend::epoch_source(&request.dockerfile.text, &request.options);
-        let named = named.map_err(|error| build::refused(request, &error, "failed to build: failed to solve"))?;
+        let named = named.map_err(|error| {
+            build::refused(
+                request,
+                &frontend::Error::from(error),
+                "failed to build: failed to solve",
+            )
+        })?;
         let Some(source) = named else { return Ok(()) };
         let time = match source {
             EpochSource::Timeless => None,
@@ -243,7 +251,7 @@ impl Reach<'_> {
 
     async fn time_of(&self, request: &BuildRequest, source: EpochSource) -> Result<Option<i64>, CommandError> {
         let store = self.store()?;
-        let remotes = self.remotes(request, &store);
+        let remotes = self.remotes(request, &store)?;
         let step = self.reporter.start(format!("[internal] resolve {EPOCH}"));
         let found = async {
             Ok(match source {

@@ -3,7 +3,7 @@
 //! A file is kept as a blob of the store; beside it stands what the server said of it, so that the next build can ask
 //! whether it has changed. Repositories are not kept: the tree of a commit is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +22,7 @@ use solver::{Identity, Landing, RemoteError, RemoteSource, Session, Step};
 use tokio::sync::OnceCell;
 
 use crate::environment::Environment;
+use crate::policy::{Policy, Source};
 
 /// Variables that git may see.
 const FOR_GIT: [&str; 14] = [
@@ -41,6 +42,9 @@ const FOR_GIT: [&str; 14] = [
     "TMPDIR",
 ];
 
+/// Who we say we are. Servers that treat builders in a way of their own know the second name.
+const USER_AGENT: &str = concat!("rbuild/", env!("CARGO_PKG_VERSION"), " (like buildkit/v0.26)");
+
 /// The scheme of what was given on standard input: a blob of the store.
 const BLOB: &str = "blob:";
 
@@ -56,8 +60,15 @@ pub(crate) struct Remotes {
     cancel: Cancel,
     program: Program,
     client: OnceCell<http::Client>,
-    files: Answers<WebFile>,
-    commits: Answers<Found>,
+    heard: Heard,
+    policy: Option<Policy>,
+}
+
+/// What servers and repositories have said. It holds for the rest of the build, so that what is planned is what is built.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    files: Arc<Answers<WebFile>>,
+    commits: Arc<Answers<Found>>,
 }
 
 /// Answers that hold for the rest of the build.
@@ -86,13 +97,21 @@ enum Error {
     FileName(String),
     #[error("the store lost {0}")]
     Lost(String),
+    #[error("source {0:?}: the policy's conversion to {1:?} is not supported yet")]
+    Converted(String, String),
     #[error("the build was cancelled")]
     Cancelled,
 }
 
 impl Remotes {
     /// Sources for one build.
-    pub(crate) fn new(store: Store, session: Session, cancel: Cancel, environment: &Environment) -> Remotes {
+    pub(crate) fn new(
+        store: Store,
+        session: Session,
+        cancel: Cancel,
+        environment: &Environment,
+        heard: Heard,
+    ) -> Remotes {
         let variable = |name: &&str| Some(((*name).into(), environment.path(name)?.to_owned()));
         let stop = cancel.clone();
         Remotes {
@@ -107,15 +126,38 @@ impl Remotes {
             },
             cancel,
             client: OnceCell::new(),
-            files: Answers::default(),
-            commits: Answers::default(),
+            heard,
+            policy: None,
         }
+    }
+
+    /// The same sources, as far as `policy` allows them.
+    pub(crate) fn under(self, policy: Option<Policy>) -> Remotes {
+        Remotes { policy, ..self }
+    }
+
+    /// What the policy has in the place of a source: most often itself.
+    fn allowed(&self, identifier: &str) -> Result<String, RemoteError> {
+        let Some(policy) = &self.policy else {
+            return Ok(identifier.to_owned());
+        };
+        let asked = Source {
+            identifier: identifier.to_owned(),
+            attributes: BTreeMap::new(),
+        };
+        let used = policy.apply(&asked)?;
+        let same_kind = |scheme: &str| identifier.starts_with(scheme) && used.identifier.starts_with(scheme);
+        if used == asked || same_kind("http") && used.attributes.is_empty() {
+            return Ok(used.identifier);
+        }
+        Err(Error::Converted(asked.identifier, used.identifier).into())
     }
 
     /// The file at an address, fetched if it is not there or has changed.
     pub(crate) async fn file(&self, url: &str, progress: &Step) -> Result<WebFile, RemoteError> {
-        let answer = answer(&self.files, Digest::of(url.as_bytes()));
-        answer.get_or_try_init(|| self.ask(url, progress)).await.cloned()
+        let answer = answer(&self.heard.files, Digest::of(url.as_bytes()));
+        let url = self.allowed(url)?;
+        answer.get_or_try_init(|| self.ask(&url, progress)).await.cloned()
     }
 
     /// Where the content of a file is.
@@ -127,9 +169,10 @@ impl Remotes {
 
     /// What the reference of a source leads to.
     async fn commit(&self, source: &GitSource) -> Result<Found, RemoteError> {
+        self.allowed(&identifier(source))?;
         let mut encoder = Encoder::new("git");
         source.encode(&mut encoder);
-        let answer = answer(&self.commits, encoder.finish());
+        let answer = answer(&self.heard.commits, encoder.finish());
         let find = || async {
             let (program, source) = (self.program.clone(), self.repository(source)?);
             blocking(move || {
@@ -171,7 +214,7 @@ impl Remotes {
         let known = known.filter(|file| file.url == url && self.content(file).is_ok());
         let client = self
             .client
-            .get_or_try_init(|| async { http::Client::new(&format!("rbuild/{}", env!("CARGO_PKG_VERSION"))) })
+            .get_or_try_init(|| async { http::Client::new(USER_AGENT) })
             .await?;
         let request = Request {
             url: url.to_owned(),
@@ -182,7 +225,7 @@ impl Remotes {
             (Answer::Unchanged, Some(known)) => Ok(known),
             (Answer::Unchanged, None) => Err(Error::Lost(url.to_owned()).into()),
             (Answer::File(download), _) => {
-                let file = self.save(url, download, progress).await?;
+                let file = self.save(url, *download, progress).await?;
                 keep(&note, &serde_json::to_vec(&file)?)?;
                 Ok(file)
             }
@@ -299,7 +342,10 @@ impl solver::Remotes for Remotes {
         Box::pin(async move {
             Ok(Identity(match source {
                 RemoteSource::Http(http) => match http.checksum {
-                    Some(checksum) => format!("http {} {checksum}", http.file_name),
+                    Some(checksum) => {
+                        self.allowed(&http.url)?;
+                        format!("http {} {checksum}", http.file_name)
+                    }
                     None => {
                         let file = self.file(&http.url, progress).await?;
                         let time = file.last_modified.unwrap_or(0);
@@ -346,6 +392,20 @@ fn identity(source: &GitSource, found: &Found) -> String {
     }
     if source.checkout_times {
         text += " with times of checkout";
+    }
+    text
+}
+
+/// As policies name a repository.
+fn identifier(source: &GitSource) -> String {
+    let host = git::host(&source.remote).unwrap_or_default();
+    let place = source.remote.split_once(host).map_or("", |(_, path)| path);
+    let mut text = format!("git://{host}/{}", place.trim_start_matches(['/', ':']));
+    if source.reference.is_some() || !source.subdirectory.is_empty() {
+        text += &format!("#{}", source.reference.as_deref().unwrap_or_default());
+    }
+    if !source.subdirectory.is_empty() {
+        text += &format!(":{}", source.subdirectory);
     }
     text
 }

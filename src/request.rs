@@ -32,6 +32,7 @@ use crate::commands::load::Loader;
 use crate::elsewhere::{ContextPlace, Elsewhere};
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::remotes::Heard;
 use crate::ui::{Colours, Mode, Screen};
 
 pub(crate) use dockerfile::DockerfileText;
@@ -48,6 +49,8 @@ pub(crate) struct BuildRequest {
     pub(crate) typed_file: Option<String>,
     /// What has to be fetched before the request can be planned.
     pub(crate) elsewhere: Elsewhere,
+    /// What servers and repositories have said so far.
+    pub(crate) heard: Heard,
     /// Folders by context name, absolute; `context` is the main one.
     pub(crate) contexts: HashMap<String, PathBuf>,
     /// What only processes that ask for it get to see.
@@ -148,6 +151,7 @@ impl BuildRequest {
             dockerfile_path: dockerfile_path(args.input.file.as_deref(), &args.context, &dockerfile),
             typed_file: file.map(|path| path.display().to_string()),
             elsewhere,
+            heard: Heard::default(),
             call: args.call.into_call(),
             dockerfile,
             contexts: folders,

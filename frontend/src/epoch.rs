@@ -5,7 +5,6 @@ use graph::{GitSource, HttpSource};
 
 use crate::command::{Add, ArgPair, Command};
 use crate::convert::remote::{Remote, git_source, http_source};
-use crate::diagnostic::Error;
 use crate::options::{MainContext, NamedContext, RemoteContext};
 use crate::plan::{Reading, Section};
 use crate::stage::Globals;
@@ -30,7 +29,7 @@ pub enum EpochSource {
 ///
 /// # Errors
 /// For a name that means nothing, or nothing that could have a time.
-pub fn epoch_source(text: &[u8], options: &Options) -> Result<Option<EpochSource>, Error> {
+pub fn epoch_source(text: &[u8], options: &Options) -> Result<Option<EpochSource>, Diagnostic> {
     let (Ok(reading), Ok(variants)) = (Reading::new(text, options, &Findings::new()), options.each_platform()) else {
         return Ok(None);
     };
@@ -71,7 +70,7 @@ pub fn epoch_source(text: &[u8], options: &Options) -> Result<Option<EpochSource
             return Ok(Some(source.map_err(|error| error.or_at(&section.from.lines))?));
         }
     }
-    Err(Diagnostic::new(format!("invalid {NAME}: {name}")).into())
+    Err(Diagnostic::new(format!("invalid {NAME}: {name}")))
 }
 
 impl EpochSource {

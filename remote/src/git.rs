@@ -251,6 +251,8 @@ pub fn check_out(git: &Program, source: &Source, found: &Found, places: Places<'
         false => Some(time_of(&git, commit, &what)?),
     };
     if keeps {
+        // Written anew, the index has no times and inodes of this machine in it.
+        git.run(&["read-tree", commit], &what)?;
         git.run(&["reflog", "expire", "--all", "--expire=now"], &what)?;
         let _ = std::fs::remove_file(git_dir.join("FETCH_HEAD"));
     }

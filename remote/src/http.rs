@@ -74,7 +74,7 @@ pub enum Answer {
     /// The copy that is there is still true.
     Unchanged,
     /// This.
-    File(Download),
+    File(Box<Download>),
 }
 
 /// A file on its way.
@@ -157,14 +157,14 @@ impl Client {
         if entity_tag.is_some() && entity_tag == request.known {
             return Ok(Answer::Unchanged);
         }
-        Ok(Answer::File(Download {
+        Ok(Answer::File(Box::new(Download {
             last_modified: text(response.headers(), LAST_MODIFIED).and_then(|text| time(&text)),
             size: response.content_length(),
             name: text(response.headers(), CONTENT_DISPOSITION).and_then(|text| file_name(&text)),
             entity_tag,
             url: shown,
             response,
-        }))
+        })))
     }
 }
 

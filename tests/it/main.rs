@@ -24,5 +24,6 @@ mod mounts;
 mod platforms;
 mod progress;
 mod registry;
+mod remote;
 mod runc;
 mod support;
