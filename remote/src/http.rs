@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte for so long, a connection counts as broken.
@@ -133,30 +133,36 @@ impl Client {
         } else {
             &self.outward
         };
-        let mut asking = client.get(url);
-        if let Some(known) = &request.known {
-            asking = asking.header(IF_NONE_MATCH, known);
+        let send = |method: Method| {
+            let mut asking = client.request(method, url.clone());
+            if let Some(known) = &request.known {
+                asking = asking.header(IF_NONE_MATCH, known);
+            }
+            if let Some(authorization) = &request.authorization {
+                asking = asking.header(AUTHORIZATION, authorization);
+            }
+            asking.send()
+        };
+        // Some servers send everything in spite of a tag that they know: of those only the head is wanted.
+        if request.known.is_some()
+            && let Ok(head) = send(Method::HEAD).await
+            && is_unchanged(&head, request)
+        {
+            return Ok(Answer::Unchanged);
         }
-        if let Some(authorization) = &request.authorization {
-            asking = asking.header(AUTHORIZATION, authorization);
-        }
-        let response = asking.send().await.map_err(|error| Error::Broken {
+        let response = send(Method::GET).await.map_err(|error| Error::Broken {
             url: shown.clone(),
             detail: chain(&error.without_url()),
         })?;
-        let status = response.status();
-        if status == StatusCode::NOT_MODIFIED && request.known.is_some() {
+        if is_unchanged(&response, request) {
             return Ok(Answer::Unchanged);
         }
+        let status = response.status();
         if !status.is_success() {
             let (url, status) = (shown, status.as_u16());
             return Err(Error::Status { url, status });
         }
         let entity_tag = text(response.headers(), ETAG);
-        // Some servers have tags but do not look at those they are asked with.
-        if entity_tag.is_some() && entity_tag == request.known {
-            return Ok(Answer::Unchanged);
-        }
         Ok(Answer::File(Box::new(Download {
             last_modified: text(response.headers(), LAST_MODIFIED).and_then(|text| time(&text)),
             size: response.content_length(),
@@ -178,6 +184,16 @@ impl Download {
             url: self.url.clone(),
             detail: chain(&error.without_url()),
         })
+    }
+}
+
+/// Whether an answer says that the copy that is there is still true.
+fn is_unchanged(response: &Response, request: &Request) -> bool {
+    let tag = text(response.headers(), ETAG);
+    match response.status() {
+        StatusCode::NOT_MODIFIED => request.known.is_some() && (tag.is_none() || tag == request.known),
+        StatusCode::OK => tag.is_some() && tag == request.known,
+        _ => false,
     }
 }
 

@@ -16,10 +16,7 @@ struct World {
 impl World {
     fn new(format: &str) -> Option<World> {
         if Command::new("git").arg("version").output().is_err() {
-            #[expect(clippy::print_stderr, reason = "tells what it skips")]
-            {
-                eprintln!("skipped: needs the program git");
-            }
+            eprintln!("skipped: needs the program git");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
