@@ -76,7 +76,7 @@ pub enum Error {
         /// A stage or image of a similar name.
         hint: Option<String>,
         /// Why not.
-        source: oci::PortError,
+        source: Box<oci::PortError>,
     },
 }
 

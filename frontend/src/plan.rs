@@ -239,7 +239,7 @@ async fn resolve<'a>(
             hint: near(&image.written, stages),
             image: image.written.clone(),
             lines: Some(image.lines.clone()),
-            source,
+            source: Box::new(source),
         })?;
         resolved.insert(image.wanted, found);
     }
