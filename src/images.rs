@@ -251,7 +251,10 @@ impl Fetch for Images {
             {
                 return Ok(known.clone());
             }
-            let of_platform = self.names_platforms.then(|| format!("{platform} ")).unwrap_or_default();
+            let of_platform = match self.names_platforms {
+                true => format!("{platform} "),
+                false => String::new(),
+            };
             let step = self
                 .reporter
                 .start(format!("[{of_platform}internal] load metadata for {name}"));

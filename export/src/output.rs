@@ -220,7 +220,8 @@ impl ImageOptions {
                 Some(_) => Media::Oci,
                 None => self.media,
             },
-            epoch: self.epoch.or(epoch),
+            // What the Dockerfile asks for stays in the configuration, whatever the output does with its files.
+            epoch: self.epoch.or(epoch).or(epoch),
             rewrite_timestamp: self.rewrite_timestamp,
             annotations: self.annotations.clone(),
         }
