@@ -222,7 +222,7 @@ impl ImageOptions {
             },
             // What the Dockerfile asks for stays in the configuration, whatever the output does with its files.
             epoch: self.epoch.or(epoch).or(epoch),
-            rewrite_timestamp: self.rewrite_timestamp,
+            rewrite_timestamp: self.rewrite_timestamp && self.epoch.or(epoch).is_some(),
             annotations: self.annotations.clone(),
         }
     }
