@@ -73,7 +73,8 @@ fn chosen<'a>(found: &'a Found, asked: Option<&Platform>) -> Result<&'a Image, C
 fn emulate(platform: &Platform, setting: &Setting, isolation: &Isolation) {
     if platform.architecture != Platform::host().architecture {
         let architectures = [platform.architecture.clone()];
-        sandbox::emulate(&architectures, isolation, setting.environment.path("PATH"));
+        // What came of it the kernel says better, with the program's name.
+        let _ = sandbox::emulate(&architectures, isolation, setting.environment.path("PATH"));
     }
 }
 
