@@ -1,7 +1,8 @@
 //! The image configuration: what `docker inspect` shows, and what a container of the image starts with.
 //!
-//! The struct is our own because a builder must hand on what it does not know: fields of Docker's that the image-spec
-//! lacks (HEALTHCHECK, SHELL, ONBUILD) and fields that nobody knows yet are kept. Fields are written in alphabetical
+//! The struct is our own because a builder must hand on fields of Docker's that the image-spec lacks (HEALTHCHECK, SHELL,
+//! ONBUILD). What else a base says (old images name the container they were made of) is not handed on, as in BuildKit.
+//! Fields are written in alphabetical
 //! order at the top level and in Go's struct order inside `config`, as BuildKit does.
 
 use std::collections::BTreeMap;
@@ -183,9 +184,6 @@ pub struct RunConfig {
     /// The words before a command in shell form.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub shell: Vec<String>,
-    /// Fields that nobody here knows, handed on.
-    #[serde(flatten)]
-    pub extra: BTreeMap<String, Value>,
 }
 
 impl ImageConfig {
@@ -260,14 +258,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_inside_config_survives() {
-        let text = r#"{"architecture":"amd64","config":{"Env":null,"Healthcheck":{"Test":["NONE"]},"Memory":5},"history":null,"os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#;
+    fn what_only_a_container_of_docker_has_is_not_handed_on() {
+        let text = r#"{"architecture":"amd64","config":{"Env":null,"Healthcheck":{"Test":["NONE"]},"Memory":5,"Hostname":"h","Tty":true},"history":null,"os":"linux","rootfs":{"type":"layers","diff_ids":null}}"#;
         let config = ImageConfig::parse(text.as_bytes()).unwrap();
-        assert_eq!(config.config.extra["Memory"], 5);
         assert_eq!(config.config.healthcheck.as_ref().unwrap().test, ["NONE"]);
         assert_eq!(
             String::from_utf8(config.to_bytes()).unwrap(),
-            r#"{"architecture":"amd64","config":{"Healthcheck":{"Test":["NONE"]},"Memory":5},"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#
+            r#"{"architecture":"amd64","config":{"Healthcheck":{"Test":["NONE"]}},"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#
         );
     }
 

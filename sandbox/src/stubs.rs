@@ -1,7 +1,7 @@
 //! Mount points that are made in a root for the time of a process, and must not stay in the image.
 //!
 //! What is missing is noted before; what of that is still there and empty afterwards is removed, innermost first, and
-//! the directory it was in keeps its times. `/proc` and `/sys` stay, because they stay in BuildKit.
+//! the directory it was in keeps its times. `/proc`, `/dev` and `/sys` stay, because they stay in BuildKit.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +14,7 @@ use crate::rooted::{self, Found};
 
 /// The mount points that every process has.
 pub(crate) const SYSTEM: [&str; 5] = ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts"];
-const KEPT: [&str; 2] = ["/proc", "/sys"];
+const KEPT: [&str; 3] = ["/proc", "/dev", "/sys"];
 
 /// Mount points that are missing.
 #[derive(Debug, Default)]

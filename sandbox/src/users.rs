@@ -1,7 +1,7 @@
 //! Who a name is, by the `/etc/passwd` and `/etc/group` of a root directory.
 //!
 //! The files are an image's, so they are hostile: links in them are followed inside the root only, devices and pipes are
-//! refused, and so is what is larger than any true one. A line that makes no sense is passed over, as libc does it.
+//! refused, and so is what is larger than any true one. A field that is missing counts as empty.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -155,13 +155,18 @@ struct Group<'a> {
     members: &'a str,
 }
 
+/// A field that is missing or no number is 0, as it is for runc and BuildKit.
+fn id(field: Option<&str>) -> u32 {
+    field.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
-    passwd.lines().filter_map(|line| {
+    passwd.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let mut fields = line.trim().split(':');
         Some(User {
             name: fields.next().filter(|name| !name.is_empty())?,
-            uid: fields.nth(1)?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
+            uid: id(fields.nth(1)),
+            gid: id(fields.next()),
             home: fields.nth(1).unwrap_or_default(),
         })
     })
@@ -172,7 +177,7 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.trim().split(':');
         Some(Group {
             name: fields.next().filter(|name| !name.is_empty())?,
-            gid: fields.nth(1)?.parse().ok()?,
+            gid: id(fields.nth(1)),
             members: fields.next().unwrap_or_default(),
         })
     })

@@ -8,7 +8,8 @@ const PASSWD_TEXT: &str = "root:x:0:0:root:/root:/bin/sh\n\
     broken line\n\
     daemon:x:1:2:daemon:/var/empty:/bin/false\n\
     ann:x:1000:1001:Ann:/home/ann:/bin/sh\n\
-    homeless:x:7:7:::\n";
+    homeless:x:7:7:::\n\
+    short:x:8\n";
 const GROUP_TEXT: &str = "root:x:0:\nwheel:x:10:root,ann\nstaff:x:50:ann,bob\nmail:x:12:bob\n";
 
 fn root_with(passwd: &str, group: &str) -> tempfile::TempDir {
@@ -33,6 +34,8 @@ fn names_and_numbers_are_looked_up_as_docker_does() {
         ("4242", 4242, 0, &[], "/"),
         ("4242:4343", 4242, 4343, &[], "/"),
         ("homeless", 7, 7, &[], "/"),
+        ("short", 8, 0, &[], "/"),
+        ("broken line", 0, 0, &[], "/root"),
     ];
     for (user, uid, gid, groups, home) in cases {
         let identity = resolve(root.path(), user).unwrap();

@@ -139,7 +139,7 @@ fn mount_points_do_not_stay() {
         read_only: false,
     }];
     says(&spec);
-    assert_eq!(top(), ["bin", "etc", "proc", "sys"]);
+    assert_eq!(top(), ["bin", "dev", "etc", "proc", "sys"]);
     assert!(!etc.join("hosts").exists() && !etc.join("resolv.conf").exists());
     assert_eq!(fs::metadata(&etc).unwrap().modified().unwrap(), before);
 }

@@ -87,10 +87,10 @@ impl Copier<'_> {
         if item.top().is_directory() {
             if there.is_none() {
                 destination.make_directories(&target, self.folder())?;
-                // The directory that the files come from lends its time to the new one, unless it is a whole tree.
-                if !item.top().path.is_empty() {
-                    destination.set_time(&target, item.top().modified);
-                }
+            }
+            // The directory that the files come from lends its time to the one they go to, unless it is a whole tree.
+            if !item.top().path.is_empty() {
+                destination.set_time(&target, item.top().modified);
             }
             return Ok(target);
         }

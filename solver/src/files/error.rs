@@ -24,6 +24,9 @@ pub enum FilesError {
     /// A pattern of an ignore file that cannot be understood.
     #[error("ignore file: {0}")]
     Excludes(PatternError),
+    /// An owner's name, for files on no image at all.
+    #[error("invalid user index: -1: there is no image whose /etc/passwd could tell whom a name means")]
+    NamesOfNothing,
     /// The kernel refused something.
     #[error("cannot {action} {path}")]
     Io {

@@ -248,3 +248,13 @@ fn a_made_file_replaces_what_is_there() {
     let nowhere = act(&make("/none/f"), Tree::Directory(root.path()), root.path());
     assert_eq!(nowhere.unwrap_err().to_string(), "cannot open /none");
 }
+
+#[test]
+fn a_directory_lends_its_time_to_the_one_its_files_go_to() {
+    let from = tree(&["dir 755 a", "file 644 a/f =x"]);
+    let to = tree(&["dir 700 there"]);
+    set_time(&from.path().join("a"), 50);
+    let action = FileAction::Copy(copy("/a", "/there"));
+    act(&action, Tree::Directory(from.path()), to.path()).unwrap();
+    assert_eq!(lines(to.path()), ["dir 700 there @50", "file 644 there/f =x"]);
+}

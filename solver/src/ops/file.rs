@@ -28,7 +28,11 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
         Some(Tree::Directory(path)) => path,
         Some(Tree::Context(_)) | None => root,
     };
+    let nowhere = op.names.is_none() && work.base.is_none();
     let owner = |owner: &Owner| {
+        if nowhere && (is_name(&owner.user) || owner.group.as_ref().is_some_and(is_name)) {
+            return Err(FilesError::NamesOfNothing.into());
+        }
         Ok(users::owner(
             known_in,
             &user(&owner.user),
@@ -45,6 +49,10 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
     }
     drop(mounted);
     Ok(active)
+}
+
+fn is_name(name: &UserName) -> bool {
+    matches!(name, UserName::Name(_))
 }
 
 fn user(name: &UserName) -> UserRef {

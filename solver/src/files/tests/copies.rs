@@ -37,7 +37,7 @@ fn where_files_go() {
             "d/",
             "/e/",
             &[],
-            &["dir 755 e @0", "dir 711 e/s", "file 600 e/s/y =2", "file 644 e/x =1"],
+            &["dir 755 e", "dir 711 e/s", "file 600 e/s/y =2", "file 644 e/x =1"],
         ),
         (
             "d",
@@ -64,7 +64,7 @@ fn where_files_go() {
             "d*/",
             "/o/",
             &[],
-            &["dir 755 o @0", "dir 711 o/s", "file 600 o/s/y =2", "file 644 o/x =1"],
+            &["dir 755 o", "dir 711 o/s", "file 600 o/s/y =2", "file 644 o/x =1"],
         ),
         ("*.zip", "/o/", &[], &[]),
     ];
