@@ -6,11 +6,11 @@ use graph::SourceLines;
 use oci::{Platform, Reference};
 
 use super::{Linter, Rule, Spot};
+use crate::Environment;
 use crate::command::Command;
 use crate::plan::Section;
 use crate::quote::quote;
 use crate::words::{Expander, Expansion};
-use crate::{Environment, suggest};
 
 /// Base images whose name is wrong while no argument is given; `defaults` are the values arguments then have.
 pub(crate) fn default_names(sections: &[Section], expander: &Expander, defaults: &Environment, linter: &Linter) {
@@ -32,9 +32,14 @@ pub(crate) fn default_names(sections: &[Section], expander: &Expander, defaults:
 /// Variables of a FROM that nothing declares; `known` are those that something does.
 pub(crate) fn undeclared(unmatched: &BTreeSet<String>, known: &BTreeSet<String>, spot: &Spot) {
     for name in unmatched.iter().filter(|name| !known.contains(*name)) {
-        let detail = format!("FROM argument '{name}' is not declared");
-        let known = known.iter().map(String::as_str);
-        spot.report(Rule::UndefinedArgInFrom, suggest::wrap(detail, name, known));
+        let hint = match spot.nearest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!(" (did you mean {near}?)"),
+            None => String::new(),
+        };
+        spot.report(
+            Rule::UndefinedArgInFrom,
+            format!("FROM argument '{name}' is not declared{hint}"),
+        );
     }
 }
 

@@ -22,7 +22,10 @@ use settings::Settings;
 
 use crate::command::Placed;
 use crate::parse;
-use crate::{Diagnostic, Options};
+use crate::{Diagnostic, Options, suggest};
+
+/// So many warnings of a file have hints.
+const HINTED: usize = 500;
 
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,10 @@ impl Findings {
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn add(&self, warning: Warning) {
@@ -166,6 +173,15 @@ impl Spot {
             linter: Linter::deaf(),
             keyword: String::new(),
             lines: SourceLines(0..0),
+        }
+    }
+
+    /// The option nearest to `given`. Where nearly everything is wrong nothing is proposed: nobody reads so much, and
+    /// looking for it would take longer than all else.
+    pub(crate) fn nearest<'a>(&self, given: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        match self.linter.findings.count() < HINTED {
+            true => suggest::nearest(given, options),
+            false => None,
         }
     }
 

@@ -7,7 +7,7 @@ use graph::pattern::PatternList;
 
 use super::{Rule, Spot};
 use crate::quote::quote;
-use crate::{Environment, path, suggest};
+use crate::{Environment, path};
 
 /// Arguments that say something to the builder and nothing to processes.
 pub(crate) const UNSEEN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
@@ -43,7 +43,7 @@ pub(crate) fn undefined(
         if is_declared || UNSEEN.contains(&name.as_str()) {
             continue;
         }
-        let hint = match suggest::nearest(name, known.iter().map(|(name, _)| name)) {
+        let hint = match spot.nearest(name, known.iter().map(|(name, _)| name)) {
             Some(near) => format!(" (did you mean ${near}?)"),
             None => String::new(),
         };
