@@ -122,6 +122,9 @@ pub enum Reason {
     /// Substitutions within substitutions, beyond all sense.
     #[error("substitutions are nested more than {0} deep")]
     Depth(usize),
+    /// Values made of values, beyond all sense.
+    #[error("the value is longer than {0} bytes")]
+    Length(usize),
 }
 
 impl Expander {

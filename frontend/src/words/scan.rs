@@ -13,6 +13,9 @@ const DEPTH: usize = 64;
 /// Why a word has no value, and the variables it had asked for until then that are not set.
 type Failure = (Reason, BTreeSet<String>);
 
+/// Longer than any value a process could be given, and short enough that values made of values stay small.
+const LONGEST: usize = 16 << 20;
+
 /// Reads the whole of `word`.
 pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment) -> Result<Expansion, Failure> {
     let mut scan = Scan {
@@ -96,6 +99,9 @@ impl Scan<'_> {
         let mut text = String::new();
         let mut words = Words::default();
         while let Some(letter) = self.peek() {
+            if text.len() > LONGEST {
+                return Err(Reason::Length(LONGEST));
+            }
             if Some(letter) == stop {
                 self.next();
                 return Ok((text, words.finish()));

@@ -104,3 +104,9 @@ fn values_are_split_but_quoted_ones_are_not() {
         assert_eq!(words(word, &environment()).unwrap(), parts, "{word}");
     }
 }
+
+#[test]
+fn values_made_of_values_have_an_end() {
+    let long: Environment = [("a", "x".repeat(9 << 20))].into_iter().collect();
+    assert!(matches!(expand("$a$a$a", &long).unwrap_err().reason, Reason::Length(_)));
+}
