@@ -189,6 +189,44 @@ RUN test "$(hostname)" = buildkitsandbox
 }
 
 #[test]
+fn a_file_system_in_memory_is_as_large_as_asked_and_leaves_nothing() {
+    dockerfile(
+        r#"FROM busybox
+RUN --mount=type=tmpfs,target=/memory,size=2m df -k /memory | grep -q ' 2048 ' && echo x > /memory/file
+RUN test ! -e /memory
+"#,
+    );
+}
+
+#[test]
+fn times_of_new_layers_are_rewritten_on_demand() {
+    let Some(bases) = Bases::find() else { return };
+    let workshop = Workshop::own();
+    let context = workshop.context("context", &[("Dockerfile", "FROM busybox\nRUN echo x > /new\n")]);
+    let times = |attribute: &str| {
+        let layout = workshop.path(&format!("layout-{}", attribute.len()));
+        let output = format!("-o=type=oci,tar=false,dest={}{attribute}", layout.display());
+        progress(
+            workshop
+                .build(bases, &context)
+                .arg(output)
+                .arg("--build-arg=SOURCE_DATE_EPOCH=1000000000"),
+        );
+        let read = |name: &str| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(layout.join(name)).unwrap()).unwrap()
+        };
+        let blob = |digest: &serde_json::Value| format!("blobs/{}", digest.as_str().unwrap().replace(':', "/"));
+        let manifest = read(&blob(&read("index.json")["manifests"][0]["digest"]));
+        let layers = manifest["layers"].as_array().unwrap();
+        run(Command::new("tar")
+            .arg("-tvzf")
+            .arg(layout.join(blob(&layers.last().unwrap()["digest"]))))
+    };
+    assert!(times(",rewrite-timestamp=true").contains("2001-09-09"));
+    assert!(!times("").contains("2001-09-09"));
+}
+
+#[test]
 fn a_step_without_limits_must_be_allowed() {
     let Some(bases) = Bases::find() else { return };
     let workshop = Workshop::own();

@@ -113,6 +113,7 @@ fn a_repository_is_a_context_and_can_be_added() {
         ] {
             let mut git = Command::new("git");
             git.env("GIT_COMMITTER_DATE", "1000000000 +0000").current_dir(&folder);
+            git.args(["-c", "safe.directory=*"]);
             run(git.args(arguments));
         }
         let list = listed(&workshop, &format!("{address}/.git#main"), b"");
@@ -139,5 +140,44 @@ fn no_link_in_a_context_from_elsewhere_leads_out() {
         command.args(["build", "-"]).stdin(fs::File::open(archive).unwrap());
         let error = ends_with(&mut command, 1);
         assert!(error.contains("failed to read dockerfile: open Dockerfile"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_what_its_checksum_says_is_refused() {
+    for (workshop, folder, address) in workshops() {
+        let added = |checksum: &str| {
+            let dockerfile = format!("FROM scratch\nADD --checksum={checksum} {address}/a /a\n");
+            fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+            let mut command = workshop.rbuild();
+            command.args(["build", "-o=type=cacheonly"]).arg(&folder);
+            command
+        };
+        let right = run(Command::new("sha256sum").arg(folder.join("a")));
+        let right = format!("sha256:{}", right.split(' ').next().unwrap());
+        run(&mut added(&right));
+        let wrong = format!("sha256:{}", "0".repeat(64));
+        let error = ends_with(&mut added(&wrong), 1);
+        assert!(error.contains("digest mismatch") && error.contains(&right), "{error}");
+    }
+}
+
+#[test]
+fn a_dockerfile_and_named_contexts_can_be_on_a_server() {
+    for (workshop, folder, address) in workshops() {
+        fs::write(folder.join("p.tgz"), packed(&folder)).unwrap();
+        fs::write(
+            folder.join("far.dockerfile"),
+            "FROM scratch\nCOPY a /near\nCOPY --from=far / /far\n",
+        )
+        .unwrap();
+        let out = workshop.path("out");
+        let mut command = workshop.rbuild();
+        command.arg("build").arg("-f").arg(format!("{address}/far.dockerfile"));
+        command.arg(format!("--build-context=far={address}/p.tgz"));
+        run(command.arg("-o").arg(&out).arg(&folder));
+        assert!(out.join("near").exists());
+        let far = fs::read_dir(out.join("far")).unwrap().count();
+        assert!(far > 0, "nothing came from the named context");
     }
 }
