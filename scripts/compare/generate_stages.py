@@ -74,13 +74,13 @@ class Changing(Case):
             elif kind == "rename" and file.kind == "file":
                 file.path += ".new"
             elif kind == "drop":
-                files.remove(file)
+                files = [f for f in files if f is not file and not f.path.startswith(file.path + "/")]
             elif kind == "relink" and file.kind == "link":
                 file.target += "x"
             elif kind == "ignore":
                 files.append(File(".dockerignore", content=file.path + "\n"))
         if kind == "new":
-            files.append(File(rng.choice(["unused", "d/new", "a.new", "e/f/g"]), content="new\n"))
+            files.append(File(rng.choice(["unused", "d/new", "a.new", "e/g"]), content="new\n"))
         if kind == "comment":
             pieces.insert(rng.randrange(len(pieces) + 1), "# comment")
         if kind == "flag":

@@ -138,7 +138,10 @@ impl Stages {
             stages.connect(place, commands, globals, options)?;
         }
         refuse_circles(&stages.list)?;
-        if let [only] = &mut stages.list[..] {
+        // To BuildKit a mount without `from` is a stage too: one that has no name and no image.
+        if let [only] = &mut stages.list[..]
+            && !only.commands.iter().any(|placed| has_mounts(&placed.command))
+        {
             only.title.clear();
         }
         stages.find_needed();
@@ -317,6 +320,10 @@ fn target(list: &[Stage], names: &HashMap<String, Place>, options: &Options) -> 
         let titles = list.iter().map(|stage| stage.title.as_str());
         Diagnostic::new(suggest::wrap(message, target, titles))
     })
+}
+
+fn has_mounts(command: &Command) -> bool {
+    matches!(command, Command::Run(run) if !run.mounts.is_empty())
 }
 
 fn refuse_circles(list: &[Stage]) -> Result<(), Diagnostic> {
