@@ -132,3 +132,29 @@ fn sources() -> BTreeMap<PathBuf, String> {
     }
     found
 }
+
+#[test]
+fn the_table_of_features_names_tests_that_there_are() {
+    let page = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [number, .., verdict, shown] = cells[..] else {
+            continue;
+        };
+        if cells.len() != 7 || number.parse::<u32>().is_err() {
+            continue;
+        }
+        rows += 1;
+        let shown = shown.trim_matches(['`', '|', ' ']);
+        assert!(!shown.is_empty() || verdict == "no", "row {number} has no test");
+        if let Some((file, test)) = shown.split_once("::") {
+            let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+            assert!(
+                text.contains(&format!("fn {test}()")),
+                "row {number}: there is no {shown}"
+            );
+        }
+    }
+    assert_eq!(rows, 92);
+}
