@@ -25,6 +25,7 @@ mod path;
 mod plan;
 mod quote;
 mod stage;
+mod syntax;
 mod words;
 
 pub use call::{check, outline, targets};

@@ -12,7 +12,7 @@ use crate::diagnostic::Error;
 use crate::lint::{Findings, Linter};
 use crate::parse::{self, Dockerfile};
 use crate::stage::{Globals, Stages, WantedImage};
-use crate::{Diagnostic, Options, lint, suggest};
+use crate::{Diagnostic, Options, lint, suggest, syntax};
 
 /// A build, ready to run.
 #[derive(Clone, Debug)]
@@ -100,14 +100,14 @@ pub(crate) struct Reading {
 impl Reading {
     /// Reads `text`; what shows already goes to `findings`.
     pub(crate) fn new(text: &[u8], options: &Options, findings: &Findings) -> Result<Reading, Diagnostic> {
-        refuse_foreign_syntax(text, options)?;
+        syntax::refuse_foreign(text, options)?;
         let linter = Linter::new(text, options, findings)?;
         Reading::with(text, linter)
     }
 
     /// Reads `text` whatever the rules say.
     pub(crate) fn unlinted(text: &[u8], options: &Options) -> Result<Reading, Diagnostic> {
-        refuse_foreign_syntax(text, options)?;
+        syntax::refuse_foreign(text, options)?;
         Reading::with(text, Linter::deaf())
     }
 
@@ -161,40 +161,6 @@ fn sections(dockerfile: &Dockerfile, linter: &Linter) -> Result<(Vec<Placed>, Ve
         return Err(Diagnostic::new("dockerfile contains no stages to build"));
     }
     Ok((metas, sections))
-}
-
-/// Other frontends than the built-in one are images to run, which is not done here.
-fn refuse_foreign_syntax(text: &[u8], options: &Options) -> Result<(), Diagnostic> {
-    let directive = parse::directives(text)
-        .into_iter()
-        .find(|directive| directive.name == "syntax");
-    let (syntax, lines) = match (options.build_args.get("BUILDKIT_SYNTAX"), &directive) {
-        (Some(syntax), _) => (syntax.as_str(), None),
-        (None, Some(directive)) => {
-            let lines = graph::SourceLines(directive.line..directive.line + 1);
-            (directive.value.as_str(), Some(lines))
-        }
-        (None, None) => return Ok(()),
-    };
-    let image = syntax.split_whitespace().next().unwrap_or_default();
-    let repository = image.split('@').next().unwrap_or_default();
-    let repository = match repository.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => repository,
-    };
-    let repository = repository.strip_prefix("docker.io/").unwrap_or(repository);
-    if matches!(
-        repository,
-        "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0"
-    ) {
-        return Ok(());
-    }
-    let what = format!("the syntax `{image}`");
-    let refusal = match &lines {
-        Some(lines) => Diagnostic::unsupported(what, lines),
-        None => Diagnostic::new(format!("{what} is not supported yet (build argument BUILDKIT_SYNTAX)")),
-    };
-    Err(refusal.hint("the language of docker/dockerfile is built in; drop the syntax or name that one"))
 }
 
 /// One platform's build, before images are known and after.

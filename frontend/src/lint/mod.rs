@@ -90,7 +90,7 @@ impl Linter {
             move |error: Diagnostic| Diagnostic::new(format!("failed to parse {what}: {}", error.message))
         };
         let directive = || {
-            let directives = parse::directives(text);
+            let directives = parse::directives(text, "#");
             let found = directives.into_iter().find(|directive| directive.name == "check");
             let value = found.map(|directive| directive.value).unwrap_or_default();
             value.split(' ').next().unwrap_or_default().to_owned()

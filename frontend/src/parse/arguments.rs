@@ -1,7 +1,6 @@
 //! How each instruction cuts its arguments.
 
-use serde_json::Value;
-
+use super::json::{self, Element};
 use super::words::{self, BLANKS};
 use super::{Form, Instruction};
 use crate::Diagnostic;
@@ -58,17 +57,12 @@ fn blank_separated(rest: &str) -> Vec<String> {
 
 /// A JSON list of strings; what is no valid JSON is text.
 fn json_or(rest: &str, text: impl FnOnce(&str) -> Vec<String>) -> Result<Arguments, Diagnostic> {
-    let list = rest
-        .trim_start()
-        .starts_with('[')
-        .then(|| serde_json::from_str::<Vec<Value>>(rest).ok())
-        .flatten();
-    let Some(list) = list else {
+    let Some(list) = json::list(rest.trim_start()) else {
         return Ok(Arguments::text(text(rest)));
     };
-    let strings = list.into_iter().map(|value| match value {
-        Value::String(text) => Ok(text),
-        _ => Err(Diagnostic::new(
+    let strings = list.into_iter().map(|element| match element {
+        Element::Text(text) => Ok(text),
+        Element::Other => Err(Diagnostic::new(
             "when using JSON array syntax, arrays must be comprised of strings only",
         )),
     });

@@ -7,6 +7,7 @@ mod arguments;
 mod directive;
 mod flags;
 mod heredoc;
+mod json;
 mod line;
 mod words;
 
@@ -15,7 +16,7 @@ use graph::SourceLines;
 pub use directive::Directive;
 pub use heredoc::Heredoc;
 
-pub(crate) use directive::leading as directives;
+pub(crate) use directive::{leading as directives, without_shebang};
 pub(crate) use flags::{Flag, Flags, Kind};
 pub(crate) use heredoc::{strip_tabs, word as heredoc_word};
 
@@ -147,10 +148,13 @@ impl Reader<'_> {
     }
 
     fn comment(&mut self, line: &str, comment: &str) -> Result<(), Diagnostic> {
+        let here = self.lines.here();
+        let line = line.trim_end_matches(['\r', '\n']);
         let found = self
             .directives
-            .line(line, self.lines.number())
-            .map_err(|error| error.at(&self.lines.here()))?;
+            .line(line, "#", self.lines.number())
+            .and_then(|found| found.map(Directive::escape).transpose())
+            .map_err(|error| error.at(&here))?;
         match (found, comment.trim()) {
             (Some(escape), _) => self.escape = escape.unwrap_or(self.escape),
             (None, "") => self.comments.clear(),

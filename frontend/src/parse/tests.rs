@@ -32,6 +32,10 @@ fn lines_are_joined_and_comments_left_out() {
 fn each_instruction_cuts_its_arguments() {
     for (text, tree) in [
         (r#"CMD ["a", "b c"]"#, r#"(cmd "a" "b c")"#),
+        ("CMD \u{a0}[\"a\"]", r#"(cmd "a")"#),
+        (r#"CMD ["\ud800"]"#, "(cmd \"\u{fffd}\")"),
+        (r#"CMD ["\x"]"#, r#"(cmd "[\"\\x\"]")"#),
+        ("CMD [1e999]", r#"(cmd "[1e999]")"#),
         ("CMD ['a']", r#"(cmd "['a']")"#),
         ("CMD [] x", r#"(cmd "[] x")"#),
         (
@@ -70,6 +74,7 @@ fn what_cannot_be_cut_is_refused() {
             "CMD [\"a\", [\"b\"]]",
             "when using JSON array syntax, arrays must be comprised of strings only",
         ),
+        ("# escape= \nFROM a", "invalid escape token ' ' does not match ` or \\"),
         ("# escape=x\nFROM a", "invalid escape token 'x' does not match ` or \\"),
         (
             "# escape=`\n# escape=`\n",

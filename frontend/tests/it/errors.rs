@@ -1,6 +1,6 @@
 //! What is refused, and in which words.
 
-use frontend::{Diagnostic, Error};
+use frontend::{Diagnostic, Error, NamedContext};
 use graph::SourceLines;
 
 use crate::images::{options, plan_with, refusal};
@@ -115,6 +115,71 @@ fn what_is_not_converted_yet_is_named_with_its_line() {
     assert_eq!(
         refusal("# syntax=example.com/other:1\nFOO", &options()),
         "the syntax `example.com/other:1` is not supported yet (Dockerfile line 1)"
+    );
+}
+
+#[test]
+fn only_the_built_in_frontend_is_taken() {
+    let own = "FROM scratch\n";
+    for text in [
+        "docker/dockerfile:1",
+        "docker.io/docker/dockerfile-upstream:master x",
+        "dockerfile.v0",
+    ] {
+        plan_with(&format!("# syntax={text}\n{own}"), &options()).unwrap();
+    }
+    for (text, message) in [
+        (
+            "//syntax=a\n",
+            "the syntax `a` is not supported yet (Dockerfile line 1)",
+        ),
+        (
+            "{\"syntax\": \"a\"}",
+            "the syntax `a` is not supported yet (Dockerfile line 1)",
+        ),
+        (
+            "#!x\n# syntax=docker/dockerfiles\n",
+            "the syntax `docker/dockerfiles` is not supported yet (Dockerfile line 2)",
+        ),
+        (
+            "# syntax=example.com/docker/dockerfile",
+            "the syntax `example.com/docker/dockerfile` is not supported yet (Dockerfile line 1)",
+        ),
+        ("# syntax= \n", "invalid context name : invalid reference format"),
+        (
+            "# syntax=docker/dockerfile:1@x\n",
+            "invalid context name docker/dockerfile:1@x: invalid reference format",
+        ),
+    ] {
+        assert_eq!(refusal(text, &options()), message, "{text}");
+    }
+    let given = |value: &str| {
+        let mut options = options();
+        options
+            .build_args
+            .insert("BUILDKIT_SYNTAX".to_owned(), value.to_owned());
+        options
+    };
+    for value in ["dockerfile.v0", " docker/dockerfile:1 x"] {
+        plan_with(&format!("# syntax=a\n{own}"), &given(value)).unwrap();
+    }
+    for (value, message) in [
+        ("", "invalid context name : invalid reference format"),
+        (
+            "a/b:1",
+            "the syntax `a/b:1` is not supported yet (build argument BUILDKIT_SYNTAX)",
+        ),
+    ] {
+        assert_eq!(refusal(own, &given(value)), message, "{value}");
+    }
+    let mut replaced = options();
+    replaced
+        .contexts
+        .insert("docker/dockerfile:1".to_owned(), NamedContext::Scratch);
+    plan_with(own, &replaced).unwrap();
+    assert_eq!(
+        refusal(&format!("# syntax=docker.io/docker/dockerfile:1\n{own}"), &replaced),
+        "a named context in place of the syntax `docker.io/docker/dockerfile:1` is not supported yet (Dockerfile line 1)"
     );
 }
 

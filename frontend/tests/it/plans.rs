@@ -468,7 +468,10 @@ fn the_first_agent_is_the_one_processes_find() {
 #[test]
 fn secrets_are_stars_in_names_and_absent_from_history() {
     let plan = plan("FROM scratch\nENV V=old\nRUN --mount=type=secret,id=s,env=V echo $V\n");
-    assert_eq!(names(&plan), ["[stage-0 1/1] RUN --mount=type=secret,id=s,env=V echo ****"]);
+    assert_eq!(
+        names(&plan),
+        ["[stage-0 1/1] RUN --mount=type=secret,id=s,env=V echo ****"]
+    );
     let history = plan.images[0].config.history.last().unwrap().created_by.as_deref();
     assert_eq!(history, Some("RUN /bin/sh -c echo $V # buildkit"));
 }
