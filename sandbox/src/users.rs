@@ -41,7 +41,7 @@ pub enum UserRef {
 
 /// Whom `user` (`user[:group]`, names or numbers) means inside `root`; an empty one is root.
 ///
-/// `uid:gid` is taken as it is, without supplementary groups. A number alone has the primary group of its entry, and
+/// `uid:gid` is taken as it is, without supplementary groups; `root` counts as a number there, and only there. A number alone has the primary group of its entry, and
 /// group 0 where there is no entry. A user with a group named has no other groups.
 ///
 /// # Errors
@@ -54,11 +54,18 @@ pub fn resolve(root: &Path, user: &str) -> Result<Identity, Error> {
     };
     let wanted = if user.is_empty() { "0" } else { user };
     let passwd = read(root, PASSWD)?;
+    if let Some((uid, gid)) = numbers(wanted, group)? {
+        return Ok(Identity {
+            uid,
+            gid,
+            groups: Vec::new(),
+            home: home(&passwd, uid),
+        });
+    }
     let entry = users(&passwd).find(|entry| entry.name == wanted || entry.uid.to_string() == wanted);
     let uid = match (&entry, number(wanted)?) {
         (Some(entry), _) => entry.uid,
         (None, Some(uid)) => uid,
-        (None, None) if wanted == "root" => 0,
         (None, None) => {
             return Err(Error::UnknownUser { user: user.to_owned() });
         }
@@ -109,6 +116,13 @@ pub fn owner(root: &Path, user: &UserRef, group: Option<&UserRef>) -> Result<(u3
     Ok((uid, gid))
 }
 
+/// `uid:gid`, which no file is asked about.
+fn numbers(user: &str, group: Option<&str>) -> Result<Option<(u32, u32)>, Error> {
+    let of = |text: &str| if text == "root" { Ok(Some(0)) } else { number(text) };
+    let Some(group) = group else { return Ok(None) };
+    Ok(of(user)?.zip(of(group)?))
+}
+
 fn group_id(root: &Path, group: &str) -> Result<u32, Error> {
     let number = number(group)?;
     let text = read(root, GROUP)?;
@@ -116,7 +130,6 @@ fn group_id(root: &Path, group: &str) -> Result<u32, Error> {
     match (entry, number) {
         (Some(entry), _) => Ok(entry.gid),
         (None, Some(gid)) => Ok(gid),
-        (None, None) if group == "root" => Ok(0),
         (None, None) => Err(Error::UnknownGroup {
             group: group.to_owned(),
         }),

@@ -11,6 +11,10 @@ pub(super) fn fields(text: &str) -> Result<Vec<String>, Diagnostic> {
             quote(text)
         ))
     };
+    if text.is_empty() {
+        // The reader of BuildKit finds no line.
+        return Err(Diagnostic::new("failed to parse csv mounts: EOF"));
+    }
     let mut fields = Vec::new();
     let mut letters = text.chars().peekable();
     loop {

@@ -66,6 +66,8 @@ pub(crate) struct Stage {
     pub(crate) lines: SourceLines,
     /// Whether it is no stage of the Dockerfile, only something to copy from.
     pub(crate) is_foreign: bool,
+    /// Whether a context takes its place.
+    is_replaced: bool,
     /// Whether the triggers of its base are still to be put before its commands.
     awaits_triggers: bool,
 }
@@ -144,6 +146,7 @@ impl Stages {
         {
             only.title.clear();
         }
+        stages.forget_replaced();
         stages.find_needed();
         Ok(stages)
     }
@@ -153,6 +156,14 @@ impl Stages {
         self.all = true;
         self.find_needed();
         self
+    }
+
+    /// What is written in a stage that a context replaces counts for circles only.
+    fn forget_replaced(&mut self) {
+        for stage in self.list.iter_mut().filter(|stage| stage.is_replaced) {
+            stage.commands.clear();
+            stage.sources.clear();
+        }
     }
 
     fn find_needed(&mut self) {
@@ -223,6 +234,7 @@ impl Stage {
             platform,
             lines: section.from.lines,
             is_foreign: false,
+            is_replaced: false,
             awaits_triggers: true,
         };
         let wanted = stage.platform.as_ref().unwrap_or(options.target_platform()).clone();
@@ -230,8 +242,8 @@ impl Stage {
         if let Some((title, context)) = replacement.and_then(|name| options.context(name, &wanted)) {
             return Ok(Stage {
                 base: Base::of_context(title, context, &wanted),
-                commands: Vec::new(),
                 used: BTreeSet::new(),
+                is_replaced: true,
                 // What replaces a stage is taken as it is.
                 awaits_triggers: false,
                 ..stage
@@ -259,6 +271,7 @@ impl Stage {
             sources: HashMap::new(),
             lines: lines.clone(),
             is_foreign: true,
+            is_replaced: false,
             awaits_triggers: false,
         })
     }

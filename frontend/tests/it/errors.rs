@@ -45,6 +45,7 @@ fn wrong_instructions_are_named() {
         ),
         ("ENV =1", "ENV names can not be blank"),
         ("USER", "USER requires exactly one argument"),
+        ("RUN --mount= a", "failed to parse csv mounts: EOF"),
         ("RUN --network=x a", "invalid network mode \"x\""),
         (
             "RUN --mount=from=$x,target=/a b",
@@ -233,6 +234,21 @@ fn a_circle_of_stages_shows_all_its_lines() {
     let found = diagnostic("FROM scratch AS a\nCOPY --from=b /x /\nFROM scratch AS b\nCOPY --from=a /x /\n");
     assert_eq!(found.message, "circular dependency detected on stage: a");
     assert_eq!(found.lines, [SourceLines(2..3), SourceLines(4..5)]);
+    let mut replaced = options();
+    replaced.contexts.insert("a".to_owned(), NamedContext::Scratch);
+    for (text, known) in [
+        (
+            "FROM scratch AS a\nCOPY --from=a /x /\n",
+            "circular dependency detected on stage: a",
+        ),
+        ("FROM scratch AS a\nCOPY --from=7 /x /\n", "invalid stage index 7"),
+    ] {
+        assert_eq!(
+            refusal(text, &replaced),
+            known,
+            "a context in its place makes no difference"
+        );
+    }
     let long: String = (0..20_000)
         .map(|i| format!("FROM scratch AS s{i}\nCOPY --from=s{} a b\n", (i + 1) % 20_000))
         .collect();

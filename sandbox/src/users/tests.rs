@@ -69,11 +69,32 @@ fn unknown_names_are_named_in_the_error() {
 }
 
 #[test]
-fn an_empty_root_knows_root_and_numbers() {
+fn an_empty_root_knows_numbers_but_no_names() {
     let root = tempfile::tempdir().unwrap();
     assert_eq!(resolve(root.path(), "").unwrap().home, "/root");
-    assert_eq!(resolve(root.path(), "root").unwrap().uid, 0);
-    assert_eq!(resolve(root.path(), "5:6").unwrap().gid, 6);
+    for (user, ids) in [
+        ("5", (5, 0)),
+        ("5:6", (5, 6)),
+        ("root:root", (0, 0)),
+        ("root:6", (0, 6)),
+        ("5:root", (5, 0)),
+    ] {
+        let identity = resolve(root.path(), user).unwrap();
+        assert_eq!((identity.uid, identity.gid), ids, "{user}");
+    }
+    for (user, message) in [
+        ("root", "unable to find user root: no matching entries in passwd file"),
+        (
+            "root:staff",
+            "unable to find user root: no matching entries in passwd file",
+        ),
+        (
+            "5:staff",
+            "unable to find group staff: no matching entries in group file",
+        ),
+    ] {
+        assert_eq!(resolve(root.path(), user).unwrap_err().to_string(), message);
+    }
 }
 
 #[test]
