@@ -1,5 +1,7 @@
 //! FROM: where a stage's tree, configuration and variables begin.
 
+use std::collections::HashMap;
+
 use graph::{Copy, FileAction, FileOp, ImageSource, InputIndex, Metadata, Op, Unpack, VertexId};
 use oci::{History, ImageConfig, ImageName, Platform, ResolvedImage};
 
@@ -177,8 +179,10 @@ impl State {
             tree,
             config: ImageConfig::scratch(platform),
             environment: Environment::new(),
+            env_places: HashMap::new(),
             arguments: Vec::new(),
             platform: platform.clone(),
+            exposed: 0,
             once: Once::default(),
             has_workdir: false,
             record: Record::default(),
@@ -192,9 +196,11 @@ impl State {
         if !has_path && self.platform.os != "windows" {
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for line in &config.env {
+        self.env_places.clear();
+        for (place, line) in config.env.iter().enumerate() {
             let (name, value) = split(line);
             self.environment.set(name, value);
+            self.env_places.entry(name.to_owned()).or_insert(place);
         }
         if !config.working_dir.is_empty() {
             config.working_dir = path::working_directory("/", &config.working_dir);

@@ -10,6 +10,9 @@ use crate::Diagnostic;
 use crate::lint::{self, Spot};
 use crate::quote::{list, quote};
 
+/// How much history a stage may have of its ports: every one of them is named in every EXPOSE.
+const LONGEST: usize = 16 << 20;
+
 impl Scope<'_, '_> {
     pub(super) fn expose(&mut self, written: &[String]) -> Result<(), Diagnostic> {
         let mut exposed = Vec::new();
@@ -24,10 +27,17 @@ impl Scope<'_, '_> {
                 exposed.extend(ports(word, &self.spot).map_err(Diagnostic::new)?);
             }
         }
+        let text = format!("EXPOSE {}", list(&exposed));
+        self.state.exposed += text.len();
+        if self.state.exposed > LONGEST {
+            return Err(Diagnostic::new(
+                "the ports exposed in this stage fill more than 16 MiB of history",
+            ));
+        }
         for port in &exposed {
             self.state.config.config.exposed_ports.insert(port.clone(), Empty {});
         }
-        self.remember(format!("EXPOSE {}", list(&exposed)), Layer::None);
+        self.remember(text, Layer::None);
         Ok(())
     }
 }

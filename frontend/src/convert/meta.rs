@@ -9,6 +9,9 @@ use crate::command::{CommandLine, Placed};
 use crate::quote::{list, quote_list};
 use crate::{Diagnostic, duration, lint, path};
 
+/// `PATH_MAX` of Linux, the byte at the end included.
+const LONGEST_PATH: usize = 4096;
+
 impl Scope<'_, '_> {
     pub(super) fn maintainer(&mut self, author: &str) -> Result<(), Diagnostic> {
         self.state.config.author = Some(author.to_owned());
@@ -30,6 +33,12 @@ impl Scope<'_, '_> {
         }
         let config = &mut self.state.config.config;
         let directory = path::working_directory(&config.working_dir, &written);
+        if directory.len() >= LONGEST_PATH {
+            return Err(Diagnostic::new(format!(
+                "the working directory has {} bytes, and the kernel knows no path of more than {LONGEST_PATH}",
+                directory.len()
+            )));
+        }
         config.working_dir.clone_from(&directory);
         let layer = if directory == "/" {
             Layer::None

@@ -17,6 +17,8 @@ mod variables;
 
 use std::collections::BTreeSet;
 
+use std::collections::HashMap;
+
 use graph::{Builder, FileOp, Metadata, Op, VertexId};
 use oci::{ImageConfig, Platform};
 
@@ -49,9 +51,13 @@ struct State {
     config: ImageConfig,
     /// What processes see: variables of the image and arguments declared.
     environment: Environment,
+    /// Where in the configuration's list the variables of the image stand.
+    env_places: HashMap<String, usize>,
     /// Names and values of the arguments declared, in order.
     arguments: Vec<(String, Option<String>)>,
     platform: Platform,
+    /// How long the history of its EXPOSEs is.
+    exposed: usize,
     /// Where in this stage instructions stand that only count once.
     once: Once,
     /// Whether the Dockerfile has set the working directory, in this stage or one it is based on.

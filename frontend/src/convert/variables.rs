@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::Scope;
 use super::history::Layer;
 use crate::command::{ArgPair, Pairs, Placed, Separator};
-use crate::environment::split;
 use crate::lint::stage::UNSEEN;
 use crate::outline::{self, Declaration};
 use crate::{Diagnostic, lint};
@@ -64,9 +63,12 @@ impl Scope<'_, '_> {
             text = format!("{text} {name}={value}");
             let line = format!("{name}={value}");
             let env = &mut self.state.config.config.env;
-            match env.iter_mut().find(|existing| split(existing).0 == name) {
-                Some(existing) => *existing = line,
-                None => env.push(line),
+            match self.state.env_places.get(&name) {
+                Some(place) => env[*place] = line,
+                None => {
+                    self.state.env_places.insert(name.clone(), env.len());
+                    env.push(line);
+                }
             }
             self.state.environment.set(name, value);
         }
