@@ -104,11 +104,11 @@ pub(crate) struct RunStepArgs {
     )]
     pub(crate) network: Network,
 
-    /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE][,env=VARIABLE]
+    /// Secret for RUN --mount=type=secret: id=NAME, and src=FILE or env=VARIABLE
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
 
-    /// SSH agent or keys for RUN --mount=type=ssh: default, NAME=SOCKET, NAME=KEY[,KEY]
+    /// SSH agent or keys for RUN --mount=type=ssh: default, NAME=SOCKET, NAME=KEY,KEY
     #[arg(long, value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
 
@@ -153,7 +153,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
 
-    /// Annotation for the image: [TYPE[PLATFORM],…:]KEY=VALUE; types are manifest, index, manifest-descriptor,
+    /// Annotation for the image: KEY=VALUE or TYPE:KEY=VALUE; types are manifest, index, manifest-descriptor,
     /// index-descriptor
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) annotation: Vec<String>,
