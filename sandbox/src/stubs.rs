@@ -1,7 +1,8 @@
 //! Mount points that are made in a root for the time of a process, and must not stay in the image.
 //!
 //! What is missing is noted before; what of that is still there and empty afterwards is removed, innermost first, and
-//! the directory it was in keeps its times. `/proc`, `/dev` and `/sys` stay, because they stay in BuildKit.
+//! the directory it was in keeps its times. `/proc`, `/dev` and `/sys` stay, because they stay in BuildKit; where a mount
+//! of the step is in one of them, that one goes with its mount point, there as here.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,12 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::rooted::{self, Found};
 
-/// The mount points that every process has.
-pub(crate) const SYSTEM: [&str; 5] = ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts"];
-const KEPT: [&str; 3] = ["/proc", "/dev", "/sys"];
+/// The mount points that every process has, but for those that stay.
+pub(crate) const SYSTEM: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// Mount points that are missing.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ impl Stubs {
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, root, directory, Mode::empty())?;
         let mut stubs = Vec::new();
-        for target in targets.filter(|target| !KEPT.contains(target)) {
+        for target in targets {
             // A target that cannot even be looked up fails with its name where it is mounted.
             if let Ok(Found::Missing { parent, names }) = rooted::find(root.as_fd(), Path::new(target)) {
                 stubs.push(Stub { parent, names });
@@ -55,11 +56,19 @@ impl Stub {
         for name in &self.names[..self.names.len() - 1] {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let Some(parent) = levels.last() else { break };
-            levels.push(rustix::fs::openat(parent, name, flags, Mode::empty())?);
+            match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+                // Made in a file system that was mounted over it.
+                Err(Errno::NOENT) => break,
+                level => levels.push(level?),
+            }
         }
         for (directory, name) in levels.iter().zip(&self.names).rev() {
             let times = rooted::times(directory)?;
-            match rooted::kind_and_size(directory, name)? {
+            let found = match rooted::kind_and_size(directory, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                found => found?,
+            };
+            match found {
                 (FileType::Directory, _) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?,
                 (FileType::RegularFile, 0) => rustix::fs::unlinkat(directory, name, AtFlags::empty())?,
                 _ => return Ok(()),
@@ -88,6 +97,15 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_folder_goes_also_if_what_was_to_be_in_it_was_made_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let stubs = Stubs::note(root.path(), ["/dev/deep/er", "/dev/kept/x"].into_iter()).unwrap();
+        fs::create_dir(root.path().join("dev")).unwrap();
+        stubs.remove();
+        assert!(tree(root.path()).is_empty());
     }
 
     #[test]

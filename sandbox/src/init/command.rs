@@ -108,10 +108,13 @@ fn connect(stdio: Stdio, terminal: Option<Terminal>, control: &OwnedFd, identity
                 .during("connect the terminal", "")
         }
         (Stdio::Captured, _) => {
-            // Our own /dev/null: the one inherited is outside.
-            let nothing = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .during("open", "/dev/null")?;
-            rustix::stdio::dup2_stdin(nothing).during("connect", "/dev/null")?;
+            // Our own /dev/null: the one inherited is outside. It stays where a mount of the step hides ours.
+            match rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+                Err(Errno::NOENT) => {}
+                opened => {
+                    rustix::stdio::dup2_stdin(opened.during("open", "/dev/null")?).during("connect", "/dev/null")?
+                }
+            }
             rustix::fs::fchown(rustix::stdio::stdout(), uid, None)
                 .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), uid, None))
                 .during("give away the output", "")
