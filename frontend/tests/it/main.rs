@@ -5,6 +5,7 @@
 #![allow(clippy::result_large_err, reason = "the error is the one under test")]
 
 mod cross_check;
+mod dependence;
 mod errors;
 mod golden;
 mod hostile;
