@@ -112,8 +112,10 @@ fn connect(stdio: Stdio, terminal: Option<Terminal>, control: &OwnedFd, identity
             match rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
                 Err(Errno::NOENT) => {}
                 opened => {
-                    rustix::stdio::dup2_stdin(opened.during("open", "/dev/null")?).during("connect", "/dev/null")?
+                    let nothing = opened.during("open", "/dev/null")?;
+                    rustix::stdio::dup2_stdin(nothing).during("connect", "/dev/null")?;
                 }
+            }
             }
             rustix::fs::fchown(rustix::stdio::stdout(), uid, None)
                 .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), uid, None))
