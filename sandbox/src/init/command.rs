@@ -116,7 +116,6 @@ fn connect(stdio: Stdio, terminal: Option<Terminal>, control: &OwnedFd, identity
                     rustix::stdio::dup2_stdin(nothing).during("connect", "/dev/null")?;
                 }
             }
-            }
             rustix::fs::fchown(rustix::stdio::stdout(), uid, None)
                 .and_then(|()| rustix::fs::fchown(rustix::stdio::stderr(), uid, None))
                 .during("give away the output", "")
