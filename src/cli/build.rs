@@ -117,7 +117,7 @@ pub(crate) struct RunStepArgs {
     pub(crate) allow: Vec<String>,
 
     /// Line for /etc/hosts
-    #[arg(long, value_name = "HOST=ADDRESS", value_parser = values::extra_host)]
+    #[arg(long, value_name = "HOST=ADDRESS", value_delimiter = ',', value_parser = values::extra_host)]
     pub(crate) add_host: Vec<ExtraHost>,
 
     /// Size of /dev/shm, for example 256m

@@ -1,6 +1,6 @@
 //! Values of flags, parsed into what they mean: sizes, durations, limits, hosts, pairs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use graph::Ulimit;
@@ -145,7 +145,7 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     })
 }
 
-/// `host:ip`, `host=ip`; an IPv6 address may stand in brackets.
+/// `host:ip`, `host=ip`; an IPv6 address may stand in brackets, and `host-gateway` is the host.
 pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, String> {
     let expected = || "expected HOST=address or HOST:address".to_owned();
     let (name, address) = text
@@ -156,7 +156,11 @@ pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, String> {
         return Err(expected());
     }
     if address == "host-gateway" {
-        return Err("`host-gateway` is not supported yet: name an address".to_owned());
+        // Steps have the network of the host.
+        return Ok(ExtraHost {
+            name: name.to_lowercase(),
+            address: Ipv4Addr::LOCALHOST.to_string(),
+        });
     }
     let bare = address
         .strip_prefix('[')
@@ -164,7 +168,7 @@ pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, String> {
         .unwrap_or(address);
     let address: IpAddr = bare.parse().map_err(|_| format!("`{bare}` is not an IP address"))?;
     Ok(ExtraHost {
-        name: name.to_owned(),
-        address: address.to_string(),
+        name: name.to_lowercase(),
+        address: address.to_canonical().to_string(),
     })
 }
