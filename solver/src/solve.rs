@@ -138,6 +138,8 @@ pub(crate) struct Known {
     /// Another key under which the result is to be found, too.
     pub(crate) alias: Option<CacheKey>,
     pub(crate) found: Found,
+    /// Whether it is made again although there may be a record, or stands on what is.
+    pub(crate) afresh: bool,
 }
 
 /// Whether there is a result.
@@ -316,6 +318,8 @@ impl Build {
                 .store
                 .log_path(&self.solver.build, &format!("{}.log", step.id().0))
         });
+        let mut vertex = vertex.clone();
+        vertex.metadata.ignore_cache |= known.afresh;
         let work = ops::Work {
             solver: self.solver.clone(),
             vertex: vertex.clone(),
@@ -331,7 +335,7 @@ impl Build {
                 (step, result)
             })
             .await;
-        self.end(vertex, step, log, result).map(Some)
+        self.end(&vertex, step, log, result).map(Some)
     }
 
     /// Tells how the step ended.

@@ -208,6 +208,10 @@ impl World {
 }
 
 fn run(builder: &mut Builder, root: Option<VertexId>, command: &str) -> VertexId {
+    run_again(builder, root, command, false)
+}
+
+fn run_again(builder: &mut Builder, root: Option<VertexId>, command: &str, ignore_cache: bool) -> VertexId {
     let process = Process {
         args: command.split(' ').map(str::to_owned).collect(),
         env: vec![],
@@ -231,6 +235,7 @@ fn run(builder: &mut Builder, root: Option<VertexId>, command: &str) -> VertexId
     let metadata = Metadata {
         name: format!("[1/1] RUN {}", command.split(' ').next_back().unwrap()),
         components: vec![("instruction".into(), command.into())],
+        ignore_cache,
         ..Metadata::default()
     };
     builder.add(Op::Exec(op), root.into_iter().collect(), metadata)
@@ -435,6 +440,26 @@ fn a_rebuilt_stage_with_the_same_files_stops_the_rebuilding() {
         Vec::<String>::new(),
         "and is found at once the next time"
     );
+}
+
+#[test]
+fn what_shall_run_again_does_also_where_what_reads_it_is_known() {
+    let Some(world) = World::new() else { return };
+    let graph = |again: bool| {
+        let mut builder = Builder::new();
+        let stage = run_again(&mut builder, None, "same out", again);
+        let above = run(&mut builder, Some(stage), "1 above");
+        let copied = copy(&mut builder, None, &[(stage, "/out", "/out"), (above, "/out", "/out2")]);
+        let last = run(&mut builder, Some(copied), "last l");
+        builder.finish(Some(last))
+    };
+    assert_eq!(world.build(graph(false)).1, ["same out", "1 above", "last l"]);
+    assert_eq!(
+        world.build(graph(true)).1,
+        ["same out", "1 above"],
+        "and what stands on it, but not what only reads the same files"
+    );
+    assert_eq!(world.build(graph(false)).1, Vec::<String>::new());
 }
 
 #[test]

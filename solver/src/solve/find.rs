@@ -27,16 +27,20 @@ impl Build {
                 key: key::of_nothing(),
                 alias: None,
                 found: Found::Yes(None),
+                afresh: false,
             },
             Op::Http(_) | Op::Git(_) => return self.find_remote(vertex).await,
             Op::Exec(_) | Op::File(_) => self.find_work(id).await?,
             Op::Merge(merge) => {
-                let base = self.key_below(id, Some(merge.base)).await?;
+                let mut below = self.below(id, Some(merge.base)).await?;
                 let mut over = Vec::new();
                 for input in &merge.over {
-                    over.push(self.key_below(id, Some(*input)).await?);
+                    let next = self.below(id, Some(*input)).await?;
+                    below.afresh |= next.afresh;
+                    over.push(next.key);
                 }
-                self.look_up(vertex, key::of_merge(base, &over)).await?
+                self.look_up(vertex, key::of_merge(below.key, &over), below.afresh)
+                    .await?
             }
         };
         if !matches!(known.found, Found::No) && !matches!(vertex.op, Op::Local(_)) {
@@ -56,6 +60,7 @@ impl Build {
                 key,
                 alias: None,
                 found: Found::Yes(None),
+                afresh: false,
             });
         };
         let snapshot = self
@@ -67,24 +72,33 @@ impl Build {
             key,
             alias: None,
             found: snapshot.map_or(Found::No, |found| Found::Yes(Some(found))),
+            afresh: false,
         })
     }
 
     async fn find_work(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
         let vertex = self.definition.vertex(id);
-        let base = self.key_below(id, vertex.op.base()).await?;
-        let names = self.key_of_names(id).await?;
+        let Below { key: base, mut afresh } = self.below(id, vertex.op.base()).await?;
+        let names = self.below_names(id).await?;
+        afresh |= names.as_ref().is_some_and(|names| names.afresh);
+        let names = names.map(|names| names.key);
         let readings = Reading::of(&vertex.op);
         let mut sources = Vec::new();
+        let mut reads_afresh = false;
         for reading in &readings {
             let input = vertex.inputs[reading.from().0];
             sources.push(match self.definition.vertex(input).op {
                 Op::Local(_) => CopySource::Content(self.checksum(vertex, reading).await?),
-                _ => CopySource::Tree(self.known(input).await?.key),
+                _ => {
+                    let known = self.known(input).await?;
+                    reads_afresh |= known.afresh;
+                    CopySource::Tree(known.key)
+                }
             });
         }
         let quick_key = key_of(vertex, base, names, &sources);
-        let quick = self.look_up(vertex, quick_key).await?;
+        // What is made again may turn out to be another: only its files tell.
+        let quick = self.look_up(vertex, quick_key, afresh || reads_afresh).await?;
         // The layers of an image say as much as its files do, where all of them are read.
         let is_settled = |(source, reading): (&CopySource, &Reading)| {
             let is_image = || matches!(self.definition.vertex(vertex.inputs[reading.from().0]).op, Op::Image(_));
@@ -92,7 +106,10 @@ impl Build {
         };
         let by_content = sources.iter().zip(&readings).all(is_settled);
         if by_content || !matches!(quick.found, Found::No) {
-            return Ok(quick);
+            return Ok(Known {
+                afresh: afresh || vertex.metadata.ignore_cache,
+                ..quick
+            });
         }
         self.asked[&id].waits.send_replace(true);
         self.build_ahead(vertex).await?;
@@ -101,7 +118,9 @@ impl Build {
                 *source = CopySource::Content(self.checksum(vertex, reading).await?);
             }
         }
-        let slow = self.look_up(vertex, key_of(vertex, base, names, &sources)).await?;
+        let slow = self
+            .look_up(vertex, key_of(vertex, base, names, &sources), afresh)
+            .await?;
         if let Found::Yes(_) = slow.found {
             self.solver
                 .store
@@ -115,9 +134,9 @@ impl Build {
     }
 
     /// The key of the tree that names of owners are looked up in, if it is not the one that is changed.
-    async fn key_of_names(self: &Arc<Self>, id: VertexId) -> Result<Option<CacheKey>, Stopped> {
+    async fn below_names(self: &Arc<Self>, id: VertexId) -> Result<Option<Below>, Stopped> {
         match &self.definition.vertex(id).op {
-            Op::File(graph::FileOp { names: Some(input), .. }) => self.key_below(id, Some(*input)).await.map(Some),
+            Op::File(graph::FileOp { names: Some(input), .. }) => self.below(id, Some(*input)).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -126,9 +145,14 @@ impl Build {
     ///
     /// Where that has to wait for files still to be made, so has this vertex's own, and no record will know it: the
     /// stages that it reads are built meanwhile.
-    async fn key_below(self: &Arc<Self>, id: VertexId, base: Option<InputIndex>) -> Result<CacheKey, Stopped> {
+    async fn below(self: &Arc<Self>, id: VertexId, base: Option<InputIndex>) -> Result<Below, Stopped> {
         let vertex = self.definition.vertex(id);
-        let Some(base) = base else { return Ok(key::of_nothing()) };
+        let Some(base) = base else {
+            return Ok(Below {
+                key: key::of_nothing(),
+                afresh: false,
+            });
+        };
         let below = vertex.inputs[base.0];
         let known = match select(self.known(below), pin!(self.asked[&below].waits())).await {
             Either::Left((known, _)) => known?,
@@ -139,7 +163,10 @@ impl Build {
                 known?
             }
         };
-        Ok(known.key)
+        Ok(Below {
+            key: known.key,
+            afresh: known.afresh,
+        })
     }
 
     /// Makes the trees that the vertex stands on and copies from, except those that are found and images: a vertex that
@@ -157,13 +184,16 @@ impl Build {
         join_all(making).await.into_iter().collect()
     }
 
-    async fn look_up(&self, vertex: &Vertex, key: CacheKey) -> Result<Known, Stopped> {
+    /// The record of `key`; none where the vertex is made again, because it shall be or stands on what is.
+    async fn look_up(&self, vertex: &Vertex, key: CacheKey, afresh: bool) -> Result<Known, Stopped> {
+        let afresh = afresh || vertex.metadata.ignore_cache;
         let known = |actual: CacheKey, found| Known {
+            afresh,
             key: actual,
             alias: Some(key).filter(|key| *key != actual),
             found,
         };
-        if vertex.metadata.ignore_cache {
+        if afresh {
             return Ok(known(key, Found::No));
         }
         match self.solver.store.lookup(&key) {
@@ -180,6 +210,13 @@ impl Build {
             None => known(key, Found::No),
         })
     }
+}
+
+/// What is known of a tree that a vertex stands on.
+struct Below {
+    key: CacheKey,
+    /// Whether it is made again.
+    afresh: bool,
 }
 
 fn key_of(vertex: &Vertex, base: CacheKey, names: Option<CacheKey>, sources: &[CopySource]) -> CacheKey {

@@ -29,7 +29,12 @@ impl Build {
                     _ => step.done(),
                 }
                 let alias = None;
-                Ok(Known { key, alias, found })
+                Ok(Known {
+                    key,
+                    alias,
+                    found,
+                    afresh: false,
+                })
             }
             Err(_) if self.solver.cancel.is_cancelled() => Err(self.fail(vertex, None, StepError::Cancelled)),
             Err(error) => {
