@@ -140,8 +140,9 @@ impl Converter<'_> {
             ..Outline::default()
         };
         let mut seen = BTreeSet::new();
+        let below = self.bases_with_arguments();
         for place in self.lineage(self.stages().target) {
-            self.add_arguments(place, &mut seen, &mut outline.arguments);
+            self.add_arguments(place, &below, &mut seen, &mut outline.arguments);
             let Some(record) = self.record(place) else { continue };
             for (from, to) in [
                 (&record.secrets, &mut outline.secrets),
@@ -181,7 +182,28 @@ impl Converter<'_> {
         order
     }
 
-    fn add_arguments(&self, place: Place, seen: &mut BTreeSet<String>, arguments: &mut Vec<Argument>) {
+    /// For each stage the nearest of those it is based on whose FROM uses an argument.
+    fn bases_with_arguments(&self) -> Vec<Option<Place>> {
+        let list = &self.stages().list;
+        let mut below: Vec<Option<Place>> = vec![None; list.len()];
+        for (place, stage) in list.iter().enumerate() {
+            // A base stands above what is based on it.
+            below[place] = match stage.base {
+                Base::Stage(base) if list[base].used.is_empty() => below[base],
+                Base::Stage(base) => Some(base),
+                _ => None,
+            };
+        }
+        below
+    }
+
+    fn add_arguments(
+        &self,
+        place: Place,
+        below: &[Option<Place>],
+        seen: &mut BTreeSet<String>,
+        arguments: &mut Vec<Argument>,
+    ) {
         let empty = Record::default();
         let record = self.record(place).unwrap_or(&empty);
         let declared = |name: &str| record.declared.get(name).or_else(|| self.globals().declared.get(name));
@@ -190,10 +212,7 @@ impl Converter<'_> {
         while let Some(place) = next {
             let stage = &self.stages().list[place];
             open.extend(stage.used.iter().map(String::as_str));
-            next = match stage.base {
-                Base::Stage(base) => Some(base),
-                _ => None,
-            };
+            next = below[place];
         }
         let mut visited = BTreeSet::new();
         while let Some(name) = open.pop() {

@@ -16,10 +16,11 @@ pub(super) fn check(path: &str, source: &[u8], warnings: &[Warning]) -> String {
     };
     let mut sorted: Vec<&Warning> = warnings.iter().collect();
     sorted.sort_by_key(|warning| warning.lines.0.start);
+    let source = ui::lines(source);
     for Warning { rule, detail, lines } in sorted {
         let url = rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
         let detail = harmless(detail.as_bytes());
-        let excerpt = ui::excerpt(path, source, std::slice::from_ref(lines)).unwrap_or_default();
+        let excerpt = ui::excerpt_of_lines(path, &source, std::slice::from_ref(lines)).unwrap_or_default();
         let _ = write!(out, "\nWARNING: {rule}{url}\n{detail}\n{excerpt}");
     }
     out

@@ -22,7 +22,16 @@ const RULE: &str = "--------------------";
 
 /// The excerpt around `marked` of the file `name` with content `source`; `None` if the lines are not in the file.
 pub(crate) fn excerpt(name: &str, source: &[u8], marked: &[SourceLines]) -> Option<String> {
-    let lines: Vec<&[u8]> = source.split(|byte| *byte == b'\n').collect();
+    excerpt_of_lines(name, &lines(source), marked)
+}
+
+/// The lines of a file, for many excerpts.
+pub(crate) fn lines(source: &[u8]) -> Vec<&[u8]> {
+    source.split(|byte| *byte == b'\n').collect()
+}
+
+/// The same of a file that is cut into [`lines`].
+pub(crate) fn excerpt_of_lines(name: &str, lines: &[&[u8]], marked: &[SourceLines]) -> Option<String> {
     let first = marked.iter().map(|range| range.0.start).min()?;
     let last = marked.iter().map(last_line).max()?.min(lines.len());
     if first < 1 || first > lines.len() {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use solver::{Event, Reporter};
 
 pub(crate) use colours::Colours;
-pub(crate) use excerpt::excerpt;
+pub(crate) use excerpt::{excerpt, excerpt_of_lines, lines};
 pub(crate) use failure::report;
 pub(crate) use steps::FailedStep;
 pub(crate) use warnings::tell_warnings;

@@ -111,6 +111,9 @@ pub enum Reason {
         /// What follows the backslash.
         letter: char,
     },
+    /// A pattern and a value that are both very long.
+    #[error("the pattern and the value of a substitution are too long to be compared")]
+    TooMuchWork,
     /// `${name:?message}` of a variable without value.
     #[error("{name}: {message}")]
     Mandatory {

@@ -3,9 +3,17 @@
 //!
 //! There are no brackets, and neither `*` nor `?` matches the end of a line.
 
-/// A pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(Vec<Token>);
+use std::cell::Cell;
+
+/// How many steps one pattern may take: a second's work at most.
+const MOST_WORK: u64 = 1 << 27;
+
+/// A pattern, and how much work is left for it.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    tokens: Vec<Token>,
+    work: Cell<u64>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -41,10 +49,22 @@ pub(super) fn parse(text: &str) -> Result<Pattern, char> {
             letter => Token::Letter(letter),
         });
     }
-    Ok(Pattern(tokens))
+    Ok(Pattern::of(tokens))
 }
 
 impl Pattern {
+    fn of(tokens: Vec<Token>) -> Pattern {
+        Pattern {
+            tokens,
+            work: Cell::new(MOST_WORK),
+        }
+    }
+
+    /// Whether the work was too much; what the pattern gave is worth nothing then.
+    pub(super) fn gave_up(&self) -> bool {
+        self.work.get() == 0
+    }
+
     /// `value` without the prefix that matches.
     pub(super) fn without_prefix(&self, value: &str, reach: Reach) -> String {
         let letters: Vec<char> = value.chars().collect();
@@ -55,8 +75,9 @@ impl Pattern {
     /// `value` without the suffix that matches.
     pub(super) fn without_suffix(&self, value: &str, reach: Reach) -> String {
         let backwards: Vec<char> = value.chars().rev().collect();
-        let pattern = Pattern(self.0.iter().rev().copied().collect());
+        let pattern = Pattern::of(self.tokens.iter().rev().copied().collect());
         let end = pattern.end(&backwards, reach).unwrap_or(0);
+        self.work.set(pattern.work.get());
         backwards[end..].iter().rev().collect()
     }
 
@@ -103,23 +124,46 @@ impl Pattern {
 
     /// How much of the start of `letters` matches.
     fn end(&self, letters: &[char], reach: Reach) -> Option<usize> {
-        let mut reached = vec![false; letters.len() + 1];
-        reached[0] = true;
-        for token in &self.0 {
-            let mut next = vec![false; letters.len() + 1];
-            for position in 0..=letters.len() {
-                let from_letter = position > 0 && letters[position - 1] != '\n';
-                next[position] = match token {
-                    Token::Many => reached[position] || (from_letter && next[position - 1]),
-                    Token::Any => from_letter && reached[position - 1],
-                    Token::Letter(letter) => position > 0 && letters[position - 1] == *letter && reached[position - 1],
-                };
+        // The places where what was read so far may end, in order.
+        let mut reached = vec![0];
+        for token in &self.tokens {
+            let wanted = |place: &usize, wanted: fn(char, char) -> bool, letter: char| {
+                letters.get(*place).is_some_and(|found| wanted(*found, letter))
+            };
+            reached = match token {
+                Token::Letter(letter) => {
+                    reached.retain(|place| wanted(place, |found, letter| found == letter, *letter));
+                    reached.into_iter().map(|place| place + 1).collect()
+                }
+                Token::Any => {
+                    reached.retain(|place| wanted(place, |found, end| found != end, '\n'));
+                    reached.into_iter().map(|place| place + 1).collect()
+                }
+                Token::Many => spread(&reached, letters),
+            };
+            let left = self.work.get().saturating_sub(reached.len() as u64 + 1);
+            self.work.set(left);
+            if reached.is_empty() || left == 0 {
+                return None;
             }
-            reached = next;
         }
         match reach {
-            Reach::Shortest => reached.iter().position(|end| *end),
-            Reach::Longest => reached.iter().rposition(|end| *end),
+            Reach::Shortest => reached.first().copied(),
+            Reach::Longest => reached.last().copied(),
         }
     }
+}
+
+/// All places from each of `places` to the end of its line.
+fn spread(places: &[usize], letters: &[char]) -> Vec<usize> {
+    let mut spread: Vec<usize> = Vec::new();
+    for place in places {
+        if spread.last().is_some_and(|last| last >= place) {
+            continue;
+        }
+        spread.push(*place);
+        let line = letters[*place..].iter().take_while(|letter| **letter != '\n').count();
+        spread.extend(place + 1..=place + line);
+    }
+    spread
 }

@@ -318,11 +318,11 @@ impl Scan<'_> {
             None => (Reach::Shortest, word.as_str()),
         };
         let pattern = parse_pattern(word)?;
-        Ok(if mark == '#' {
-            pattern.without_prefix(&value, reach)
-        } else {
-            pattern.without_suffix(&value, reach)
-        })
+        let rest = match mark {
+            '#' => pattern.without_prefix(&value, reach),
+            _ => pattern.without_suffix(&value, reach),
+        };
+        unless_given_up(&pattern, rest)
     }
 
     /// `${name/pattern/replacement}` and with `//`.
@@ -338,11 +338,11 @@ impl Scan<'_> {
             value => value.unwrap_or_default(),
         };
         let pattern = parse_pattern(&word)?;
-        Ok(if all {
-            pattern.replace_all(&value, &replacement)
-        } else {
-            pattern.replace_first(&value, &replacement)
-        })
+        let result = match all {
+            true => pattern.replace_all(&value, &replacement),
+            false => pattern.replace_first(&value, &replacement),
+        };
+        unless_given_up(&pattern, result)
     }
 
     /// The word inside a substitution, up to `stop`; `missing` is what to say if that never comes.
@@ -394,6 +394,13 @@ impl Scan<'_> {
         };
         names.insert(name.to_owned());
         value.map(str::to_owned)
+    }
+}
+
+fn unless_given_up(pattern: &Pattern, result: String) -> Result<String, Reason> {
+    match pattern.gave_up() {
+        true => Err(Reason::TooMuchWork),
+        false => Ok(result),
     }
 }
 
