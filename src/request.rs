@@ -106,6 +106,7 @@ impl BuildRequest {
         };
         let mut folders = HashMap::new();
         let mut options = options(&args, environment)?;
+        attestations::refuse_arguments(&options.build_args)?;
         let dockerfile = match main {
             contexts::Main::Folder(context) => {
                 let dockerfile = match elsewhere.dockerfile {

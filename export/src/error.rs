@@ -173,6 +173,9 @@ pub enum OutputError {
     /// No type at all.
     #[error("`type` is required in output `{0}`")]
     NoType(String),
+    /// What is unpacked has the times it has.
+    #[error("exporter option \"rewrite-timestamp\" conflicts with \"unpack\"")]
+    RewriteUnpacked,
     /// BuildKit can, rbuild cannot.
     #[error("output `{0}` is not supported yet")]
     Unsupported(String),

@@ -257,11 +257,15 @@ fn kind_named(name: &str) -> Result<&'static str, OutputError> {
 
 fn image(attributes: &mut Attributes, push: bool) -> Result<OutputSpec, OutputError> {
     // The store keeps every image unpacked, so both values get what they ask for.
-    attributes.take_bool("unpack", false)?;
+    let unpack = attributes.take_bool("unpack", false)?;
     // Every name is found with the digest after it, too.
     attributes.take_bool("name-canonical", false)?;
+    let options = image_options(attributes)?;
+    if unpack && options.rewrite_timestamp {
+        return Err(OutputError::RewriteUnpacked);
+    }
     Ok(OutputSpec::Image {
-        options: image_options(attributes)?,
+        options,
         push: attributes.take_bool("push", push)?,
         by_digest: attributes.take_bool("push-by-digest", false)?,
         store: attributes.take_bool("store", true)?,

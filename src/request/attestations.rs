@@ -1,5 +1,7 @@
 //! Attestations: what is said about an image besides the image. rbuild makes none yet, so they can only be switched off.
 
+use std::collections::BTreeMap;
+
 use crate::cli::{self, OutputArgs};
 use crate::error::CommandError;
 
@@ -11,6 +13,19 @@ pub(super) fn refuse(typed: &OutputArgs) -> Result<(), CommandError> {
         }
     }
     typed.attest.iter().try_for_each(|text| refuse_attest(text))
+}
+
+/// The same for the build arguments that ask for one.
+pub(super) fn refuse_arguments(build_args: &BTreeMap<String, String>) -> Result<(), CommandError> {
+    for name in ["BUILDKIT_ATTEST_PROVENANCE", "BUILDKIT_ATTEST_SBOM"] {
+        match build_args.get(name) {
+            Some(value) if cli::boolean(value) != Some(false) && !is_disabled(value) => {
+                return Err(unsupported(&format!("--build-arg {name}={value}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// `--provenance` and `--sbom` take a truth value or attributes.
@@ -80,6 +95,12 @@ mod tests {
             let is_told = |complaint| told.as_deref().is_some_and(|told| told.contains(complaint));
             assert!(complaint.map_or(told.is_none(), is_told), "{text}: {told:?}");
         }
+        let argument = |value: &str| {
+            let given = BTreeMap::from([("BUILDKIT_ATTEST_SBOM".to_owned(), value.to_owned())]);
+            refuse_arguments(&given).is_err()
+        };
+        assert!(argument("true") && argument("generator=x") && argument(""));
+        assert!(!argument("false") && !argument("disabled=true"));
         for (value, complaint) in [
             ("false", None),
             ("0", None),

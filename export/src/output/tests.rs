@@ -147,6 +147,10 @@ fn refusals_name_what_is_wrong() {
             "invalid value `10` for output key `compression-level`: expected a number from 0 to 9",
         ),
         (
+            "type=image,rewrite-timestamp=true,unpack=true",
+            "exporter option \"rewrite-timestamp\" conflicts with \"unpack\"",
+        ),
+        (
             "type=oci,source-date-epoch=-1",
             "invalid value `-1` for output key `source-date-epoch`: expected seconds since 1970",
         ),
