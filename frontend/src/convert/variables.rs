@@ -16,9 +16,9 @@ impl Scope<'_, '_> {
             lint::stage::secret("ARG", name, &self.spot);
             let value = self.argument(name, default.as_deref())?;
             self.record_argument(name, default.as_deref(), value.as_deref(), placed);
-            text = format!("{text} {name}");
+            text.extend([" ", name]);
             if let Some(value) = &value {
-                text = format!("{text}={value}");
+                text.extend(["=", value]);
                 if !UNSEEN.contains(&name.as_str()) {
                     self.state.environment.set(name, value);
                 }
@@ -60,7 +60,7 @@ impl Scope<'_, '_> {
         for (name, value) in self.expanded(&pairs.list)? {
             self.check_separator(pairs.separator);
             lint::stage::secret("ENV", &name, &self.spot);
-            text = format!("{text} {name}={value}");
+            text.extend([" ", &name, "=", &value]);
             let line = format!("{name}={value}");
             let env = &mut self.state.config.config.env;
             match self.state.env_places.get(&name) {
@@ -86,7 +86,7 @@ impl Scope<'_, '_> {
         let mut text = "LABEL".to_owned();
         for (name, value) in self.expanded(&pairs.list)? {
             self.check_separator(pairs.separator);
-            text = format!("{text} {name}={value}");
+            text.extend([" ", &name, "=", &value]);
             self.state.config.config.labels.insert(name, value);
         }
         self.remember(text, Layer::None);
