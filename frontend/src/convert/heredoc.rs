@@ -1,11 +1,14 @@
-//! Documents of RUN: what of the command and its documents the shell gets to see.
+//! Documents: as files, and what of a RUN's command and its documents the shell gets to see.
 //!
 //! `RUN <<EOF` alone is a way to write a long command: the document is the command. In all other forms the shell does what
 //! it always does with documents, so it gets the whole text back.
 
-use crate::Diagnostic;
+use graph::{FileAction, FileOp, MakeFile, Metadata, VertexId};
+
+use super::Scope;
 use crate::command::{CommandLine, Run};
 use crate::parse::{Heredoc, heredoc_word, strip_tabs};
+use crate::{Diagnostic, path};
 
 /// What RUN runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,29 @@ pub(super) enum Script {
         /// Its text.
         content: String,
     },
+}
+
+impl Scope<'_, '_> {
+    /// A tree with nothing but a document as a file of root's.
+    pub(super) fn file_of_text(&mut self, name: &str, content: String, mode: u32) -> VertexId {
+        let make = MakeFile {
+            path: path::from_root(name),
+            content: content.into_bytes(),
+            mode,
+            owner: None,
+            timestamp: self.converter.globals.epoch,
+        };
+        let file = FileOp {
+            base: None,
+            names: None,
+            actions: vec![FileAction::MakeFile(make)],
+        };
+        let metadata = Metadata {
+            name: "[internal] preparing inline document".to_owned(),
+            ..Metadata::default()
+        };
+        self.converter.add_files(file, Vec::new(), metadata)
+    }
 }
 
 impl Script {

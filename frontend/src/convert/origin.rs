@@ -1,7 +1,7 @@
 //! Where the files of one source of a COPY or ADD are: a tree of the graph, and a path in it.
 
 use graph::pattern::literal;
-use graph::{FileAction, FileOp, MakeFile, Metadata, Unpack, VertexId};
+use graph::{Unpack, VertexId};
 
 use super::Scope;
 use crate::parse::Heredoc;
@@ -62,23 +62,7 @@ impl Scope<'_, '_> {
             true => self.expand_document(&document.content)?,
             false => document.content.clone(),
         };
-        let make = MakeFile {
-            path: path::from_root(&document.name),
-            content: content.into_bytes(),
-            mode: 0o644,
-            owner: None,
-            timestamp: self.converter.globals.epoch,
-        };
-        let file = FileOp {
-            base: None,
-            names: None,
-            actions: vec![FileAction::MakeFile(make)],
-        };
-        let metadata = Metadata {
-            name: "[internal] preparing inline document".to_owned(),
-            ..Metadata::default()
-        };
-        let tree = self.converter.add_files(file, Vec::new(), metadata);
+        let tree = self.file_of_text(&document.name, content, 0o644);
         Ok(Origin::file(tree, &document.name))
     }
 

@@ -1,15 +1,15 @@
 //! RUN: a process on the stage's tree.
 
-use graph::{ExecOp, FileAction, FileOp, InputIndex, MakeFile, Metadata, NetworkMode, Op, Process, VertexId};
+use graph::{ExecOp, InputIndex, Metadata, NetworkMode, Op, Process};
 
 use super::heredoc::{self, Script};
 use super::history::Layer;
 use super::mounts::{self, Mounts};
 use super::{Scope, Tree};
+use crate::Diagnostic;
 use crate::command::{Network, Placed, Run, Security};
 use crate::environment::split;
 use crate::words::{Expander, Quotes, Unset};
-use crate::{Diagnostic, path};
 
 /// Where a document is that names its own interpreter.
 const PIPES: &str = "/dev/pipes";
@@ -33,7 +33,7 @@ impl Scope<'_, '_> {
         let root = inputs.first().map(|_| InputIndex(0));
         let mut mounts = self.mounts(run, index, &mut inputs)?;
         if let Script::File { name, content } = script {
-            let document = self.script(&name, content);
+            let document = self.file_of_text(&name, content, 0o755);
             mounts.list.push(mounts::read_only(document, PIPES, &mut inputs));
         }
         let security = self.security(run.security)?;
@@ -60,27 +60,6 @@ impl Scope<'_, '_> {
         self.state.tree = Tree::Made(self.converter.builder.add(Op::Exec(exec), inputs, metadata));
         self.remember(self.run_history(&args), Layer::Made);
         Ok(())
-    }
-
-    /// A tree with nothing but that program.
-    fn script(&mut self, name: &str, content: String) -> VertexId {
-        let make = MakeFile {
-            path: path::from_root(name),
-            content: content.into_bytes(),
-            mode: 0o755,
-            owner: None,
-            timestamp: self.converter.globals.epoch,
-        };
-        let file = FileOp {
-            base: None,
-            names: None,
-            actions: vec![FileAction::MakeFile(make)],
-        };
-        let metadata = Metadata {
-            name: "[internal] preparing inline document".to_owned(),
-            ..Metadata::default()
-        };
-        self.converter.add_files(file, Vec::new(), metadata)
     }
 
     /// The step's name, in which a secret is no more than stars.
