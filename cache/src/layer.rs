@@ -4,22 +4,21 @@
 //! disk. What was made once is kept. A snapshot that was itself a layer of a base image keeps the blob it came in.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oci::{Descriptor, DiffId, Digest, Hasher, media_type};
+use oci::{Descriptor, DiffId, Digest, media_type};
 use rusqlite::{OptionalExtension, params};
 
+use crate::encoder::{Encoder, Hashed};
 use crate::error::{failed, index_failed};
-use crate::gzip::GzipWriter;
-use crate::{BlobFile, BlobWriter, Error, Snapshot, Store, diff};
+use crate::{BlobFile, Error, Snapshot, Store, diff};
 
 /// Where BuildKit notes up to which time a layer's files were left alone.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
-const DEFAULT_GZIP: u32 = 6;
-const DEFAULT_ZSTD: i32 = 3;
+pub(crate) const DEFAULT_GZIP: u32 = 6;
+pub(crate) const DEFAULT_ZSTD: i32 = 3;
 
 /// How a layer's archive is compressed. Levels are those of zlib and zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -217,16 +216,9 @@ impl Store {
         let directory = snapshot.directory();
         let archive = failed("compress", &directory);
         let encoder = Encoder::new(writer, form.compression, threads).map_err(archive)?;
-        let (hashed, newest) = diff::write(
-            snapshot,
-            Hashed {
-                target: encoder,
-                hasher: Hasher::new(),
-            },
-            form.latest,
-        )?;
-        let diff_id = DiffId(hashed.hasher.finish());
-        let writer = hashed.target.finish().map_err(failed("compress", &directory))?;
+        let (hashed, newest) = diff::write(snapshot, Hashed::new(encoder), form.latest)?;
+        let (writer, archive) = hashed.finish().map_err(failed("compress", &directory))?;
+        let diff_id = DiffId(archive);
         let blob = writer.finish()?;
         self.index().write("record a layer", |transaction| {
             transaction
@@ -258,87 +250,5 @@ fn layer_of(blob: BlobFile, diff_id: DiffId, newest: i64, form: Form) -> Layer {
         newest,
         foreign: false,
         path: blob.path,
-    }
-}
-
-/// A compressor of one of the kinds.
-enum Encoder {
-    Plain(BlobWriter),
-    Gzip(GzipWriter<BlobWriter>),
-    Zstd(zstd::stream::write::Encoder<'static, BlobWriter>),
-}
-
-impl Encoder {
-    fn new(writer: BlobWriter, compression: Compression, threads: usize) -> io::Result<Encoder> {
-        match compression {
-            Compression::Uncompressed => Ok(Encoder::Plain(writer)),
-            Compression::Gzip { level } => {
-                let level = level.unwrap_or(DEFAULT_GZIP).min(9);
-                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)?))
-            }
-            Compression::Zstd { level } => {
-                let level = level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22);
-                let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
-                // With one worker or many the jobs are cut alike; with none they are not cut at all.
-                encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
-                Ok(Encoder::Zstd(encoder))
-            }
-        }
-    }
-
-    fn finish(self) -> io::Result<BlobWriter> {
-        match self {
-            Encoder::Plain(writer) => Ok(writer),
-            Encoder::Gzip(encoder) => encoder.finish(),
-            Encoder::Zstd(encoder) => encoder.finish(),
-        }
-    }
-}
-
-/// Hashes what passes through.
-struct Hashed {
-    target: Encoder,
-    hasher: Hasher,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = match &mut self.target {
-            Encoder::Plain(writer) => writer.write(bytes),
-            Encoder::Gzip(encoder) => encoder.write(bytes),
-            Encoder::Zstd(encoder) => encoder.write(bytes),
-        }?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zstd_gives_the_same_bytes_on_any_number_of_threads() {
-        let root = tempfile::TempDir::new().unwrap();
-        let store = Store::open(root.path()).unwrap();
-        let input: Vec<u8> = (0..3_000_000u32)
-            .flat_map(|n| (n / 7).wrapping_mul(n).to_le_bytes())
-            .collect();
-        let compress = |threads| {
-            let writer = store.blob_writer().unwrap();
-            let target = Encoder::new(writer, Compression::Zstd { level: None }, threads).unwrap();
-            let mut encoder = Hashed {
-                target,
-                hasher: Hasher::new(),
-            };
-            encoder.write_all(&input).unwrap();
-            encoder.target.finish().unwrap().finish().unwrap().digest
-        };
-        assert_eq!(compress(1), compress(2));
-        assert_eq!(compress(1), compress(5));
     }
 }

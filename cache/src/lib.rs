@@ -36,6 +36,7 @@
 mod blob;
 mod diff;
 mod directory;
+mod encoder;
 mod error;
 mod extract;
 mod gc;

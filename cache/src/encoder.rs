@@ -1,0 +1,103 @@
+//! Encoders: from the bytes of an archive to those of a blob, in one of the compressions, hashing on the way.
+
+use std::io::{self, Write};
+
+use oci::{Digest, Hasher};
+
+use crate::BlobWriter;
+use crate::gzip::GzipWriter;
+use crate::layer::{Compression, DEFAULT_GZIP, DEFAULT_ZSTD};
+
+/// A compressor of one of the kinds.
+pub(crate) enum Encoder {
+    Plain(BlobWriter),
+    Gzip(GzipWriter<BlobWriter>),
+    Zstd(zstd::stream::write::Encoder<'static, BlobWriter>),
+}
+
+impl Encoder {
+    pub(crate) fn new(writer: BlobWriter, compression: Compression, threads: usize) -> io::Result<Encoder> {
+        match compression {
+            Compression::Uncompressed => Ok(Encoder::Plain(writer)),
+            Compression::Gzip { level } => {
+                let level = level.unwrap_or(DEFAULT_GZIP).min(9);
+                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)?))
+            }
+            Compression::Zstd { level } => {
+                let level = level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22);
+                let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
+                // With one worker or many the jobs are cut alike; with none they are not cut at all.
+                encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
+                Ok(Encoder::Zstd(encoder))
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> io::Result<BlobWriter> {
+        match self {
+            Encoder::Plain(writer) => Ok(writer),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Hashes what passes through.
+pub(crate) struct Hashed {
+    target: Encoder,
+    hasher: Hasher,
+}
+
+impl Hashed {
+    pub(crate) fn new(target: Encoder) -> Hashed {
+        Hashed {
+            target,
+            hasher: Hasher::new(),
+        }
+    }
+
+    /// The finished target, and the digest of what passed.
+    pub(crate) fn finish(self) -> io::Result<(BlobWriter, Digest)> {
+        Ok((self.target.finish()?, self.hasher.finish()))
+    }
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &mut self.target {
+            Encoder::Plain(writer) => writer.write(bytes),
+            Encoder::Gzip(encoder) => encoder.write(bytes),
+            Encoder::Zstd(encoder) => encoder.write(bytes),
+        }?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn zstd_gives_the_same_bytes_on_any_number_of_threads() {
+        let root = tempfile::TempDir::new().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let input: Vec<u8> = (0..3_000_000u32)
+            .flat_map(|n| (n / 7).wrapping_mul(n).to_le_bytes())
+            .collect();
+        let compress = |threads| {
+            let writer = store.blob_writer().unwrap();
+            let target = Encoder::new(writer, Compression::Zstd { level: None }, threads).unwrap();
+            let mut encoder = Hashed::new(target);
+            encoder.write_all(&input).unwrap();
+            encoder.finish().unwrap().0.finish().unwrap().digest
+        };
+        assert_eq!(compress(1), compress(2));
+        assert_eq!(compress(1), compress(5));
+    }
+}
