@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::params;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, IFlags, flock};
 
 use crate::error::{failed, index_failed};
 use crate::index::Index;
@@ -65,6 +65,7 @@ impl Store {
         ] {
             make_directory(&home.join(name))?;
         }
+        spread_apart(&home.join("active"));
         let lock = home.join("locks/gc");
         let in_use = File::options()
             .create(true)
@@ -301,6 +302,19 @@ fn make_directory(path: &Path) -> Result<(), Error> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("create", path)(error)),
         _ => Ok(()),
+    }
+}
+
+/// Asks the file system to place the directories made in `path` far from one another, as it places users' home
+/// directories. ext4 does not give out the number of an inode again for minutes after it was freed: it looks for another,
+/// one after the other, from where the parent is. So a tree made beside one that was just removed took 6 to 12 seconds of
+/// 50,000 files, and 0.7 where there is room. Other file systems do not have the flag and need none.
+fn spread_apart(path: &Path) {
+    if let Ok(directory) = File::open(path)
+        && let Ok(flags) = rustix::fs::ioctl_getflags(&directory)
+        && !flags.contains(IFlags::TOPDIR)
+    {
+        let _ = rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR);
     }
 }
 
