@@ -131,6 +131,7 @@ impl Delivery {
 
     /// Puts an image where it is wanted on this machine.
     fn write_image(&self, bundle: &Bundle, output: &OutputSpec, told: &Told) -> Result<(), CommandError> {
+        let _span = trace::span("write image");
         match output {
             OutputSpec::Image {
                 options, store: true, ..

@@ -18,6 +18,7 @@ mod interrupt;
 mod policy;
 mod remotes;
 mod request;
+mod timeline;
 mod ui;
 
 use std::io::{self, Write};

@@ -10,16 +10,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate and those of ours it may depend on; the root package may use all.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("frontend", &["graph", "oci"]),
-    ("solver", &["graph", "cache", "sandbox", "oci"]),
-    ("export", &["cache", "oci"]),
+    ("solver", &["graph", "cache", "sandbox", "oci", "trace"]),
+    ("export", &["cache", "oci", "trace"]),
     ("graph", &["oci"]),
-    ("cache", &["oci"]),
+    ("cache", &["oci", "trace"]),
     ("oci", &[]),
-    ("sandbox", &[]),
-    ("registry", &["oci"]),
+    ("sandbox", &["trace"]),
+    ("registry", &["oci", "trace"]),
     ("remote", &[]),
+    ("trace", &[]),
 ];
 
 const LONGEST_FILE: usize = 600;

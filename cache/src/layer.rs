@@ -211,6 +211,8 @@ impl Store {
     }
 
     fn make_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
+        let id = snapshot.id();
+        let _span = trace::span_of("layer", &id);
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let writer = self.blob_writer()?;
         let directory = snapshot.directory();

@@ -138,6 +138,7 @@ impl Snapshot {
     /// # Errors
     /// If the kernel refuses.
     pub fn mount(&self, store: &Store) -> Result<Tree, Error> {
+        let _span = trace::span("mount");
         let path = store.temporary();
         std::fs::create_dir(&path).map_err(failed("create", &path))?;
         overlay::mount(store, &self.stack(), None, path)
@@ -222,6 +223,7 @@ impl Store {
     /// # Errors
     /// If its directories cannot be made.
     pub fn prepare(&self, parent: Option<&Snapshot>) -> Result<ActiveSnapshot, Error> {
+        let _span = trace::span("prepare");
         let (lease, number) = self.lease().number();
         let id = SnapshotId(lease, number);
         let directory = self.path("active").join(id.to_string());
@@ -406,6 +408,7 @@ impl ActiveSnapshot {
     /// # Errors
     /// If the kernel refuses.
     pub fn mount(&self) -> Result<Tree, Error> {
+        let _span = trace::span("mount");
         // The work directory of a volatile overlay serves one mount: the kernel marks it as possibly inconsistent.
         let work = self.directory.join("work");
         self.store.remove(&work)?;
@@ -423,6 +426,7 @@ impl ActiveSnapshot {
     /// # Errors
     /// If it cannot be moved to its place or recorded.
     pub fn commit(self) -> Result<Snapshot, Error> {
+        let _span = trace::span("commit");
         if self.parent.is_none() {
             overlay::set_time(&self.upper, 0, 0)?;
         }

@@ -46,6 +46,7 @@ impl Store {
     /// # Errors
     /// If the directory cannot be written, or its index is not one of ours.
     pub fn open(root: &Path) -> Result<Store, Error> {
+        let _span = trace::span("open store");
         std::fs::create_dir_all(root).map_err(failed("create", root))?;
         let root = root.canonicalize().map_err(failed("find", root))?;
         let home = root.join("v1");
@@ -127,6 +128,7 @@ impl Store {
         if oldest.is_none_or(|oldest| now - oldest < SETTLED_AFTER.as_secs().cast_signed()) {
             return Ok(());
         }
+        let _span = trace::span("settle");
         rustix::fs::syncfs(&self.0.in_use).map_err(failed("sync", &self.0.home))?;
         self.index().write("settle rows", |transaction| {
             // Seconds are coarse: a row of the second in which the sync began may be younger than the sync.

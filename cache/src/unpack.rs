@@ -68,6 +68,8 @@ impl Store {
         content: impl Read,
         moved: &dyn Fn(u64),
     ) -> Result<UnpackedLayer, Error> {
+        let mut span = trace::span_of("unpack", &layer.digest);
+        span.bytes(layer.size);
         let blob = match self.blob(&layer.digest)? {
             Some(_) => None,
             None => Some(self.blob_writer()?),
@@ -116,6 +118,7 @@ impl Store {
     /// # Errors
     /// If a hard link leads nowhere, or the snapshot cannot be recorded.
     pub fn attach(&self, parent: Option<&Snapshot>, layer: UnpackedLayer) -> Result<Snapshot, Error> {
+        let _span = trace::span("attach");
         let UnpackedLayer {
             active,
             mut files,

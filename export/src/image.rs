@@ -100,6 +100,7 @@ pub fn assemble(
     how: &Assembly,
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
+    let _span = trace::span("assemble");
     check(&config)?;
     let of_base = config.rootfs.diff_ids.len();
     let layers = make_layers(store, snapshot, how, of_base, progress)?;

@@ -30,6 +30,7 @@ impl Fetch for Client {
         platform: &'a Platform,
     ) -> BoxFuture<'a, Result<ResolvedImage, PortError>> {
         Box::pin(async move {
+            let _flight = trace::flight_of("resolve", name);
             let reference = in_registry(name)?;
             let resolved = self.resolve_reference(name, reference, platform).await;
             resolved.map_err(|error| error.of(name))

@@ -33,8 +33,12 @@ impl Push for Client {
         sent: &'a (dyn Fn(u64) + Send + Sync),
     ) -> BoxFuture<'a, Result<bool, PortError>> {
         Box::pin(async move {
+            let mut flight = trace::flight_of("push", &blob.digest);
             let progress = Progress { told: 0, sent };
             let pushed = self.upload_if_missing(name, blob, content, progress).await;
+            if let Ok(true) = pushed {
+                flight.bytes(blob.size);
+            }
             pushed.map_err(|error| error.of(&format!("{}@{}", name.name(), blob.digest)))
         })
     }
@@ -46,6 +50,7 @@ impl Push for Client {
         bytes: &'a [u8],
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
+            let _flight = trace::flight_of("push", &manifest.digest);
             let put = self.put_manifest(name, manifest, bytes).await;
             put.map_err(|error| error.of(name))
         })

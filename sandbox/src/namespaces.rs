@@ -125,6 +125,7 @@ enum Source {
 
 impl Supervised {
     fn start(plan: &Plan) -> Result<Supervised, Error> {
+        let _span = trace::span("start sandbox");
         let starting = supervising("start the supervisor");
         let (ours, theirs) = UnixStream::pair().map_err(&starting)?;
         let program = itself::open().map_err(&starting)?;

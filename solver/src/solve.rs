@@ -215,9 +215,14 @@ impl Build {
     /// The checksum of what the vertex reads there.
     async fn checksum(self: &Arc<Self>, vertex: &Vertex, reading: &Reading) -> Result<oci::Digest, Stopped> {
         let id = vertex.inputs[reading.from().0];
-        let reading = reading.clone();
+        let (reading, name) = (reading.clone(), vertex.metadata.name.clone());
         let sources = self.sources(vertex).await?;
-        let checksum = self.blocking(move || sources.checksum(&reading)).await;
+        let checksum = self
+            .blocking(move || {
+                let _span = trace::span_of("checksum", &name);
+                sources.checksum(&reading)
+            })
+            .await;
         checksum.map_err(|error| {
             let error = match error {
                 StepError::Files(source) => StepError::Checksum {

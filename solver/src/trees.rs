@@ -138,6 +138,7 @@ fn mount(store: &Store, snapshot: Option<&Snapshot>) -> Result<Mounted, StepErro
 
 /// Walks the context's directory.
 pub(crate) fn open_context(session: &Session, store: &Store, local: &LocalSource) -> Result<Context, StepError> {
+    let _span = trace::span_of("walk context", &local.context);
     let path = session
         .contexts
         .get(&local.context)

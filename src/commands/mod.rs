@@ -28,7 +28,7 @@ use crate::cli::{Cli, Command};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::request::{self, BuildRequest};
-use crate::{build, call};
+use crate::{build, call, timeline};
 
 /// Where a command works.
 pub(crate) struct Setting {
@@ -45,6 +45,17 @@ pub(crate) struct Setting {
 /// # Errors
 /// Whatever kept the command from its end.
 pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, CommandError> {
+    let trace = cli
+        .trace
+        .as_ref()
+        .map(|path| timeline::record(&environment.absolute(path)));
+    // Dropped last: it ends the trace also when the command fails.
+    let _recording = trace.transpose()?;
+    let _span = trace::span("rbuild");
+    serve(cli, environment)
+}
+
+fn serve(cli: Cli, environment: Environment) -> Result<ExitCode, CommandError> {
     let root = || request::store_root(cli.root.as_deref(), &environment);
     match cli.command {
         Command::Version => version::run(),
@@ -53,7 +64,10 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
         Command::Build(args) => {
             let root = root()?;
             let is_debugged = args.work.debug;
-            let request = BuildRequest::resolve(*args, &environment);
+            let request = {
+                let _span = trace::span("read request");
+                BuildRequest::resolve(*args, &environment)
+            };
             let mut request = request.map_err(|error| if is_debugged { error.in_full() } else { error })?;
             if request.call.is_none() && request.needs_loader() {
                 request.loader = Some(load::Loader::start(&environment)?);
@@ -105,6 +119,7 @@ impl Setting {
 
 /// Enters the namespaces in which the store's files can be read: an ordinary user's belong to the user's lent ids.
 fn enter() -> Result<Isolation, CommandError> {
+    let _span = trace::span("isolate");
     sandbox::enter().map_err(|error| CommandError::failed("cannot isolate builds here").because(&error))
 }
 

@@ -31,6 +31,7 @@ pub(crate) use failure::report;
 pub(crate) use steps::FailedStep;
 pub(crate) use warnings::tell_warnings;
 
+use crate::timeline;
 use steps::Steps;
 
 /// Events that may wait to be shown.
@@ -102,10 +103,10 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
     let (sender, receiver) = sync_channel(QUEUE);
     let thread = std::thread::spawn(move || draw(display, &receiver));
     let events = sender.clone();
-    let reporter = Reporter::new(Arc::new(move |event| {
+    let reporter = Reporter::new(timeline::watching(Arc::new(move |event| {
         // Nobody listens any more: the build is over, and so is the interest in its events.
         let _ = events.send(Message::Event(Instant::now(), event));
-    }));
+    })));
     (reporter, UiHandle { sender, thread })
 }
 

@@ -27,3 +27,4 @@ mod registry;
 mod remote;
 mod runc;
 mod support;
+mod trace;

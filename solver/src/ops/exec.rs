@@ -24,6 +24,7 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
     add_secrets(&mut spec.env, &mounts.secret_env);
     spec.mounts.clone_from(&mounts.list);
     let mut written = Ok(());
+    let running = trace::span("run");
     let outcome = work.solver.executor.run(
         &spec,
         &mut |stream, bytes| {
@@ -37,6 +38,7 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
         },
         &work.solver.cancel,
     );
+    drop(running);
     log.finish()?;
     written?;
     drop(mounts);

@@ -42,6 +42,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
     for action in &op.actions {
         let source = |input| *sources.get(&input).expect("every copy's source was gathered");
         let cancelled = || work.solver.cancel.is_cancelled();
+        let _span = trace::span("change files");
         match files::apply(action, &source, root, &owner, &cancelled) {
             Err(FilesError::Cancelled) => return Err(StepError::Cancelled),
             done => done?,

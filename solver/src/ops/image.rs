@@ -103,6 +103,8 @@ async fn fetch(
     if cancel.is_cancelled() {
         return Err(StepError::Cancelled);
     }
+    let mut flight = trace::flight_of("fetch", &layer.digest);
+    flight.bytes(layer.size);
     let content: Blob = match store.blob(&layer.digest)? {
         Some(blob) => Box::new(File::open(&blob.path).map_err(|source| StepError::Blob {
             path: blob.path,

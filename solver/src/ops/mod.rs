@@ -51,6 +51,7 @@ enum Done {
 impl Work {
     /// Does the work and records the result. Blocks.
     pub(crate) fn run(&self, step: &Step) -> Result<Made, StepError> {
+        let _span = trace::span_of("step", &self.vertex.metadata.name);
         let _alone = self.lock(step)?;
         if !self.vertex.metadata.ignore_cache
             && let Some(record) = self.solver.store.lookup(&self.key)?
@@ -73,6 +74,7 @@ impl Work {
 
     /// Equal work is done once at a time on a store, whichever process does it.
     fn lock(&self, step: &Step) -> Result<KeyLock, StepError> {
+        let _span = trace::span("lock");
         let mut told = false;
         loop {
             if let Some(lock) = self.solver.store.try_lock(&self.key)? {
@@ -106,6 +108,7 @@ impl Work {
 
     /// The named inputs of this step.
     fn components(&self) -> Result<Vec<(String, String)>, StepError> {
+        let _span = trace::span("name inputs");
         let mut components = self.vertex.metadata.components.clone();
         if let Some(base) = &self.base {
             components.push((TREE_BELOW.to_owned(), base.id().to_string()));
@@ -121,6 +124,7 @@ impl Work {
 
     /// Says why the step runs again, if it ran before with other inputs.
     fn explain(&self, step: &Step, components: &[(String, String)]) -> Result<(), StepError> {
+        let _span = trace::span("explain");
         if self.vertex.metadata.ignore_cache {
             return Ok(());
         }
@@ -143,6 +147,7 @@ pub(crate) fn record(
     components: &[(String, String)],
     snapshot: &Snapshot,
 ) -> Result<(), StepError> {
+    let _span = trace::span("record");
     let store = &solver.store;
     store.record(key, components, &step_name(solver, vertex), snapshot)?;
     if let Some(alias) = alias {

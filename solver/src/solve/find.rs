@@ -196,7 +196,11 @@ impl Build {
         if afresh {
             return Ok(known(key, Found::No));
         }
-        match self.solver.store.lookup(&key) {
+        let looked = {
+            let _span = trace::span_of("look up", &vertex.metadata.name);
+            self.solver.store.lookup(&key)
+        };
+        match looked {
             Ok(Some(record)) => return Ok(known(record.key, Found::Yes(Some(record.snapshot)))),
             Ok(None) => {}
             Err(error) => return Err(self.fail(vertex, None, error.into())),
@@ -220,6 +224,7 @@ struct Below {
 }
 
 fn key_of(vertex: &Vertex, base: CacheKey, names: Option<CacheKey>, sources: &[CopySource]) -> CacheKey {
+    let _span = trace::span_of("key", &vertex.metadata.name);
     match &vertex.op {
         Op::Exec(exec) => key::of_exec(exec, base, sources),
         Op::File(file) => key::of_file(file, base, names, sources),
