@@ -1,10 +1,9 @@
-//! Encoders: from the bytes of an archive to those of a blob, in one of the compressions, hashing on the way.
+//! Encoders: from the blocks of an archive to the bytes of a blob, in one of the compressions.
 
 use std::io::{self, Write};
 
-use oci::{Digest, Hasher};
-
 use crate::BlobWriter;
+use crate::blocks::{Block, Target};
 use crate::gzip::GzipWriter;
 use crate::layer::{Compression, DEFAULT_GZIP, DEFAULT_ZSTD};
 
@@ -42,39 +41,13 @@ impl Encoder {
     }
 }
 
-/// Hashes what passes through.
-pub(crate) struct Hashed {
-    target: Encoder,
-    hasher: Hasher,
-}
-
-impl Hashed {
-    pub(crate) fn new(target: Encoder) -> Hashed {
-        Hashed {
-            target,
-            hasher: Hasher::new(),
+impl Target for Encoder {
+    fn take(&mut self, block: &Block) -> io::Result<()> {
+        match self {
+            Encoder::Plain(writer) => writer.write_all(block),
+            Encoder::Gzip(encoder) => encoder.take(block),
+            Encoder::Zstd(encoder) => encoder.write_all(block),
         }
-    }
-
-    /// The finished target, and the digest of what passed.
-    pub(crate) fn finish(self) -> io::Result<(BlobWriter, Digest)> {
-        Ok((self.target.finish()?, self.hasher.finish()))
-    }
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = match &mut self.target {
-            Encoder::Plain(writer) => writer.write(bytes),
-            Encoder::Gzip(encoder) => encoder.write(bytes),
-            Encoder::Zstd(encoder) => encoder.write(bytes),
-        }?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -82,6 +55,7 @@ impl Write for Hashed {
 mod tests {
     use super::*;
     use crate::Store;
+    use crate::blocks::Hashed;
 
     #[test]
     fn zstd_gives_the_same_bytes_on_any_number_of_threads() {
@@ -95,7 +69,7 @@ mod tests {
             let target = Encoder::new(writer, Compression::Zstd { level: None }, threads).unwrap();
             let mut encoder = Hashed::new(target);
             encoder.write_all(&input).unwrap();
-            encoder.finish().unwrap().0.finish().unwrap().digest
+            encoder.finish().unwrap().0.finish().unwrap().finish().unwrap().digest
         };
         assert_eq!(compress(1), compress(2));
         assert_eq!(compress(1), compress(5));

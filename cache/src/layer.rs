@@ -10,14 +10,15 @@ use std::str::FromStr;
 use oci::{Descriptor, DiffId, Digest, media_type};
 use rusqlite::{OptionalExtension, params};
 
-use crate::encoder::{Encoder, Hashed};
+use crate::blocks::Hashed;
+use crate::encoder::Encoder;
 use crate::error::{failed, index_failed};
 use crate::{BlobFile, Error, Snapshot, Store, diff};
 
 /// Where BuildKit notes up to which time a layer's files were left alone.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
-pub(crate) const DEFAULT_GZIP: u32 = 6;
+pub(crate) const DEFAULT_GZIP: u32 = 3;
 pub(crate) const DEFAULT_ZSTD: i32 = 3;
 
 /// How a layer's archive is compressed. Levels are those of zlib and zstd.
@@ -27,7 +28,7 @@ pub enum Compression {
     Uncompressed,
     /// What everything reads.
     Gzip {
-        /// 0 to 9; 6 where not given.
+        /// 0 to 9; 3 where not given.
         level: Option<u32>,
     },
     /// Smaller and faster, for registries and runtimes of this decade.
@@ -216,10 +217,11 @@ impl Store {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let writer = self.blob_writer()?;
         let directory = snapshot.directory();
-        let archive = failed("compress", &directory);
-        let encoder = Encoder::new(writer, form.compression, threads).map_err(archive)?;
+        let failure = failed("compress", &directory);
+        let encoder = Encoder::new(writer, form.compression, threads).map_err(failure)?;
         let (hashed, newest) = diff::write(snapshot, Hashed::new(encoder), form.latest)?;
-        let (writer, archive) = hashed.finish().map_err(failed("compress", &directory))?;
+        let (encoder, archive) = hashed.finish().map_err(failed("compress", &directory))?;
+        let writer = encoder.finish().map_err(failed("compress", &directory))?;
         let diff_id = DiffId(archive);
         let blob = writer.finish()?;
         self.index().write("record a layer", |transaction| {

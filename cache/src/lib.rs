@@ -34,6 +34,7 @@
 //! What this crate does not do: know what a cache key means, what an image configuration says, or where blobs come from.
 
 mod blob;
+mod blocks;
 mod diff;
 mod directory;
 mod encoder;
