@@ -1,0 +1,47 @@
+"""The table of a run, for the terminal and, shorter, for the README."""
+from goals import judged, least, median
+
+ORDER = ["rbuild", "buildkit", "buildah", "limit"]
+
+
+def seconds(value):
+    if value is None:
+        return ""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+
+
+def ratio(value, other):
+    return f"{value / other:.2f}" if value and other else ""
+
+
+def terminal(rows, titles, with_goals):
+    lines = []
+    for name, row in rows.items():
+        lines.append(f"{name}: {titles.get(name, titles.get(name.split()[0], name))}")
+        for builder in [builder for builder in ORDER if builder in row and row[builder]["runs"]]:
+            wall = median(row, builder)
+            peak = max(run["peak_kib"] for run in row[builder]["runs"]) / 1024
+            extra = [row[builder].get("note", ""), f"{row[builder]['bytes'] / 1e6:.1f} MB" if "bytes" in row[builder] else ""]
+            lines.append(f"  {builder:9} median {seconds(wall):>8}  min {seconds(least(row, builder)):>8}"
+                         f"  cpu {seconds(median(row, builder, 'cpu')):>8}  peak {peak:6.0f} MiB"
+                         f"  x buildkit {ratio(wall, median(row, 'buildkit')):>6}  x limit {ratio(wall, median(row, 'limit')):>6}"
+                         f"  {' '.join(filter(None, extra))}".rstrip())
+        for builder in [builder for builder in ORDER if builder in row and row[builder]["runs"]]:
+            lines.append(f"    {builder}: {row[builder]['command'][:300]}")
+        if with_goals:
+            lines += [f"    goal {text}: {'met' if met else 'not known' if met is None else 'MISSED'}" for text, met in judged(name, row)]
+    return "\n".join(lines)
+
+
+def markdown(rows, titles):
+    lines = ["| work | rbuild | BuildKit | buildah | limit | rbuild / BuildKit | rbuild / limit | goal |",
+             "|---|---|---|---|---|---|---|---|"]
+    for name, row in rows.items():
+        if name.startswith("i-"):
+            continue
+        ours = median(row, "rbuild")
+        goals = "; ".join(f"{text} {'met' if met else 'missed'}" for text, met in judged(name, row) if met is not None)
+        cells = [seconds(median(row, builder)) for builder in ORDER]
+        cells += [ratio(ours, median(row, "buildkit")), ratio(ours, median(row, "limit")), goals]
+        lines.append(f"| {name}: {titles.get(name, name)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
