@@ -31,7 +31,7 @@ class Rbuild:
 
     def __init__(self, program, folder):
         self.program, self.store, self.seed = program, os.path.join(folder, "store"), os.path.join(folder, "seed")
-        self.version = quiet([program, "version"]).split()[-1]
+        self.version = quiet([program, "version"]).strip().removeprefix("rbuild ")
 
     def prepare(self, contexts):
         """Has the bases of these contexts in the store that `fresh` copies."""

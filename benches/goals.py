@@ -1,4 +1,5 @@
 """What is aimed at, row by row, and whether a run met it. Ratios are of median walls; absolute goals hold at scale 1."""
+import math
 import statistics
 
 
@@ -15,6 +16,23 @@ def median(row, name, what="wall"):
 def least(row, name, what="wall"):
     runs = row.get(name, {}).get("runs")
     return min(run[what] for run in runs) if runs else None
+
+
+def peak(row, name):
+    """MiB at the highest."""
+    runs = row.get(name, {}).get("runs")
+    return max(run["peak_kib"] for run in runs) / 1024 if runs else None
+
+
+def growth(rows):
+    """For each series of sizes the exponent between its two largest: 1 is linear."""
+    series = {}
+    for name, row in rows.items():
+        kind, _, count = name.partition(" ")
+        if count and median(row, "rbuild"):
+            series.setdefault(kind, []).append((int(count), median(row, "rbuild")))
+    ends = {kind: sorted(points)[-2:] for kind, points in series.items() if len(points) > 1}
+    return {kind: math.log(after[1] / before[1]) / math.log(after[0] / before[0]) for kind, (before, after) in ends.items()}
 
 
 def within(seconds):
@@ -37,7 +55,7 @@ def own_share(factor):
 
 
 def memory(mib):
-    return Goal(f"peak <= {mib} MiB", lambda row: max(run["peak_kib"] for run in row["rbuild"]["runs"]) <= mib * 1024)
+    return Goal(f"peak <= {mib} MiB", lambda row: peak(row, "rbuild") <= mib)
 
 
 GOALS = {
@@ -56,9 +74,12 @@ GOALS = {
     "g1": [share(0.8, "buildkit")],
     "g2": [share(0.4, "buildkit")],
     "h": [share(0.55, "buildkit"), share(1.3, "limit")],
+    "i-files": [memory(95)],
+    "i-layers": [memory(95)],
+    "i-instructions": [memory(95)],
 }
 
 
 def judged(name, row):
     """(text, met) of each goal of the row; `met` is None where its peer was not there."""
-    return [(goal.text, goal.met(row)) for goal in GOALS.get(name, [])]
+    return [(goal.text, goal.met(row)) for goal in GOALS.get(name.split()[0], [])]

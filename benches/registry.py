@@ -83,13 +83,20 @@ class Registry:
     def put_image(self, name, tag, layers):
         """`layers` gives (packed bytes, diff-id) pairs. The digests of the layers."""
         stored = [(self.put_blob(name, packed), diff_id) for packed, diff_id in layers]
-        config = json.dumps({"architecture": machine(), "os": "linux", "config": {"Env": ["PATH=/bin:/usr/bin"]},
-                             "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in stored]}}).encode()
+        config = json.dumps(configuration([diff_id for _, diff_id in stored])).encode()
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
                     "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **self.put_blob(name, config)},
                     "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **blob} for blob, _ in stored]}
         self.request("PUT", f"/v2/{name}/manifests/{tag}", json.dumps(manifest), {"Content-Type": MANIFEST})
         return [blob["digest"] for blob, _ in stored]
+
+
+def configuration(diff_ids):
+    created = "2024-01-01T00:00:00Z"
+    return {"architecture": machine(), "os": "linux", "created": created,
+            "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": [{"created": created, "created_by": "benches/run"} for _ in diff_ids]}
 
 
 def machine():
