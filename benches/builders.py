@@ -134,6 +134,8 @@ def flags(output, tag, to):
 def installed(prefix, folder, prunes):
     """The peers that answer, and a line about each that does not."""
     found, missing = [], []
+    if subprocess.run(prefix + ["test", "-d", folder], capture_output=True).returncode:
+        return [], [f"all peers: {folder} is not seen by `{shlex.join(prefix)}`, see --tmp"]
     for make in (lambda: BuildKit(prefix, prunes), lambda: Buildah(prefix, folder)):
         try:
             found.append(make())

@@ -51,7 +51,9 @@ def markdown(rows, titles):
         goals = "; ".join(f"{text} {'met' if met else 'missed'}" for text, met in judged(name, row) if met is not None)
         cells = [seconds(median(row, builder)) for builder in ORDER]
         cells += [ratio(ours, median(row, "buildkit")), ratio(ours, median(row, "limit")), goals]
-        lines.append(f"| {name}: {titles.get(name, name)} | " + " | ".join(cells) + " |")
+        notes = "; ".join(f"{builder}: {row[builder]['note']}" for builder in ORDER if "note" in row.get(builder, {}))
+        title = titles.get(name, name) + (f" ({notes})" if notes else "")
+        lines.append(f"| {name}: {title} | " + " | ".join(cells) + " |")
     cells = memory(rows)
     if cells[0]:
         met = "met" if max(peak(rows[name], "rbuild") for name in ["d1", "e1"]) <= 95 else "missed"

@@ -28,6 +28,9 @@ class Context:
     def turn(self, bench, builder):
         for output in ["none", "tag"] if builder.name != "buildah" else ["tag"]:
             self.three(bench, builder, output, "t" if output == "tag" else "")
+        builder.tidy()
+        if builder.tidies:
+            bench.prepare_bases(bench.base("busybox"), [builder])
 
     def three(self, bench, builder, output, mark):
         builder.fresh()
@@ -37,9 +40,6 @@ class Context:
         bench.time("d2" + mark, builder, command)
         self.edit(bench)
         bench.time("d3" + mark, builder, command)
-        if builder.tidies:
-            builder.tidy()
-            bench.prepare_bases(bench.base("busybox"), [builder])
 
     def renew(self, bench):
         name = bench.path("context-" + bench.token())

@@ -3,12 +3,19 @@
 rbuild works on a copy of a store that has built it without output; BuildKit has just built it, with something new in it;
 buildah packs at every push. The registry is empty before every push.
 """
+import glob
 import os
 import shutil
 
 from builders import remove
 import inputs
 import limits
+
+
+def packed(store):
+    """Bytes of packed layers, those of the base too."""
+    blobs = glob.glob(store + "/*/blobs/**", recursive=True)
+    return sum(os.path.getsize(path) for path in blobs if os.path.isfile(path))
 
 
 class Export:
@@ -32,6 +39,7 @@ class Export:
             if builder.name == "rbuild":
                 remove(self.built)
                 bench.quiet(builder.build(self.contexts["rbuild"], "none", store=self.built))
+                assert packed(self.built) < os.path.getsize(self.data + "/file000"), "the layer is packed already"
             elif builder.name == "buildah":
                 bench.quiet(builder.build(self.contexts["buildah"]))
 
@@ -44,9 +52,7 @@ class Export:
             bench.size(row, builder, bench.target.size() if output == "push" else os.path.getsize(to))
             if output != "push":
                 os.unlink(to)
-            if builder.name == "buildkit":
-                builder.tidy()
-        if builder.name == "rbuild":
+        if builder.name != "buildah":
             builder.tidy()
 
     def ready(self, bench, builder, output, to):

@@ -15,6 +15,9 @@ class Size:
 
     def prepare(self, bench):
         bench.prepare_bases(bench.base("busybox"))
+        for count in sizes(FILES, bench):
+            context = bench.context(f"size-{count}", bench.base("busybox") + "COPY . /app\n")
+            inputs.make("files", count, 400, context + "/src")
 
     def turn(self, bench, builder):
         """Three times are enough, the largest context once."""
@@ -28,13 +31,11 @@ class Size:
         builder.tidy()
 
     def files(self, bench, builder, count):
-        context = bench.context(f"size-{count}", bench.base("busybox") + "COPY . /app\n")
-        inputs.make("files", count, 400, context + "/src")
+        context = bench.path(f"size-{count}")
         builder.fresh()
         command = builder.build(context, "none")
         bench.time(f"i-files {count}", builder, command)
         bench.time(f"i-again {count}", builder, command)
-        remove(context)
 
     def layers(self, bench, builder, count):
         context = bench.context("layers-context", bench.base("busybox") + "".join(f"COPY {n} /{n}\n" for n in range(count)))
