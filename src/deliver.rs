@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Snapshot, Store};
+use cache::{Compression, Snapshot, Store};
 use export::records::CachePlace;
-use export::{ArchiveDest, ArchiveForm, Bundle, FileDest, ImageOptions, OutputSpec, Receipt};
+use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, ImageOptions, OutputSpec, Receipt};
 use oci::{ImageConfig, Platform, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, Step};
@@ -87,7 +87,7 @@ impl Delivery {
             ));
         }
         // What is in the making is the store's alone, and may be left to the end of the process.
-        let caches = self.unless_cancelled(self.inline_caches(options, step)).await??;
+        let caches = self.unless_cancelled(self.inline_caches(output, step)).await??;
         let bundle = self.apart(number, step, move |this, output, told| {
             this.bundle(output, caches, told)
         });
@@ -156,12 +156,11 @@ impl Delivery {
     }
 
     /// What each image tells of the steps that made it, if it shall.
-    async fn inline_caches(&self, options: &ImageOptions, step: &Step) -> Result<Vec<Option<String>>, CommandError> {
-        let mut places = self.request.cache_to.iter().map(|to| &to.place);
-        if !places.any(|place| *place == CachePlace::Inline) {
+    async fn inline_caches(&self, output: &OutputSpec, step: &Step) -> Result<Vec<Option<String>>, CommandError> {
+        if !self.is_told_of_caches() {
             return Ok(vec![None; self.results.len()]);
         }
-        let how = options.assembly(self.epoch);
+        let how = self.assembly(output);
         let mut caches = Vec::new();
         for place in 0..self.results.len() {
             caches.push(Some(self.harvest.inline(place, &how, step).await?));
@@ -169,10 +168,30 @@ impl Delivery {
         Ok(caches)
     }
 
-    /// Makes the images, and an index of them if there is to be one.
-    fn bundle(&self, output: &OutputSpec, caches: Vec<Option<String>>, told: &Told) -> Result<Bundle, CommandError> {
+    fn is_told_of_caches(&self) -> bool {
+        self.request.cache_to.iter().any(|to| to.place == CachePlace::Inline)
+    }
+
+    /// How the image of an output is written. One that nobody but this machine will read is left plain: the store has its
+    /// layers as files anyway, and a daemon would only unpack them. What a build makes for several places is one image,
+    /// and what is told inside an image of its layers must stay true of it in a registry.
+    fn assembly(&self, output: &OutputSpec) -> Assembly {
         let options = output.options().cloned().unwrap_or_default();
         let how = options.assembly(self.epoch);
+        let mut outputs = self.request.outputs.iter();
+        let is_default = options.compression.is_none() && !options.force_compression;
+        if !is_default || self.is_told_of_caches() || !outputs.all(stays_here) {
+            return how;
+        }
+        Assembly {
+            compression: Compression::Uncompressed,
+            ..how
+        }
+    }
+
+    /// Makes the images, and an index of them if there is to be one.
+    fn bundle(&self, output: &OutputSpec, caches: Vec<Option<String>>, told: &Told) -> Result<Bundle, CommandError> {
+        let how = self.assembly(output);
         let make = || {
             let mut images = Vec::new();
             for (built, cache) in self.results.iter().zip(caches) {
@@ -241,6 +260,15 @@ impl Delivery {
             }
             ArchiveDest::Load => load::send(self.request.loader.as_ref(), |out| write.to(self.stopping(out))),
         }
+    }
+}
+
+/// Whether an image, if it is one, goes no further than this machine.
+fn stays_here(output: &OutputSpec) -> bool {
+    match output {
+        OutputSpec::Image { push, .. } => !push,
+        OutputSpec::Archive { dest, .. } => *dest == ArchiveDest::Load,
+        OutputSpec::Directory { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly => true,
     }
 }
 

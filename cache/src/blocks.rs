@@ -24,6 +24,15 @@ pub(crate) trait Target {
     fn take(&mut self, block: &Block) -> io::Result<()>;
 }
 
+/// For archives of which only the digest is wanted.
+pub(crate) struct Nowhere;
+
+impl Target for Nowhere {
+    fn take(&mut self, _: &Block) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Hashes what is written to it, and passes it on in blocks.
 pub(crate) struct Hashed<T> {
     target: T,
@@ -31,6 +40,7 @@ pub(crate) struct Hashed<T> {
     /// Blocks given away.
     lent: Vec<Block>,
     hashing: Hashing,
+    size: u64,
 }
 
 /// A hasher that moves to a thread of its own with the first block.
@@ -47,7 +57,13 @@ impl<T: Target> Hashed<T> {
             block: Vec::new(),
             lent: Vec::new(),
             hashing: Hashing::Here(Hasher::new()),
+            size: 0,
         }
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// The target, and the digest of what was written.
@@ -88,6 +104,7 @@ impl<T: Target> Write for Hashed<T> {
         }
         let taken = bytes.len().min(BLOCK - self.block.len());
         self.block.extend_from_slice(&bytes[..taken]);
+        self.size += taken as u64;
         Ok(taken)
     }
 

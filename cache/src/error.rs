@@ -101,6 +101,17 @@ pub enum Error {
     /// A snapshot that is in no index.
     #[error("snapshot `{0}` is not in the cache")]
     NoSuchSnapshot(SnapshotId),
+    /// A blob that was asked for and is not here.
+    #[error("blob `{0}` is not in the store")]
+    NoSuchBlob(Digest),
+    /// Files of a snapshot were changed behind our back, so a layer made of them cannot be had any more.
+    #[error("layer `{digest}` cannot be made again: the files in `{directory}` are not what they were")]
+    LayerChanged {
+        /// The layer.
+        digest: Digest,
+        /// The snapshot's directory.
+        directory: PathBuf,
+    },
     /// A manifest of a named image that cannot be read.
     #[error("manifest `{digest}` of image `{name}` cannot be read")]
     Manifest {

@@ -1,8 +1,9 @@
 //! Space: what takes how much, and removing what nobody needs.
 //!
 //! Nothing is removed behind a running process: all hold the lock `gc` shared, and pruning takes it alone. What named
-//! images need is never removed. The rest goes least recently used first, children before parents, and the blob a base
-//! image's layer came in only after the unpacked layer, for no one could make the same bytes again.
+//! images need is never removed: blobs, and the snapshots that their plain layers are made of. The rest goes least recently
+//! used first, children before parents, and the blob a base image's layer came in only after the unpacked layer, for no
+//! one could make the same bytes again.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{failed, index_failed};
+use crate::layer::{Form, PLAIN};
 use crate::lease::Lease;
 use crate::store::{names, now};
 use crate::{Error, Store};
@@ -80,6 +82,13 @@ struct Item {
     depth: usize,
     /// A named image could not be given out without it.
     pinned: bool,
+}
+
+/// A layer made of a snapshot.
+struct LayerMade {
+    digest: String,
+    /// Whether it is no blob, and can be had as long as the snapshot is there.
+    is_plain: bool,
 }
 
 impl Store {
@@ -230,7 +239,7 @@ impl Store {
     }
 
     fn snapshot_items(&self, images: &HashMap<Digest, String>) -> Result<Vec<Item>, Error> {
-        let layers = self.layer_digests()?;
+        let layers = self.layers_made()?;
         let mut items = Vec::new();
         let mut unmeasured = Vec::new();
         let rows = self.rows(
@@ -265,12 +274,17 @@ impl Store {
                 }
             };
             let maker = origin.as_ref().unwrap_or(&id);
-            let made_of = blob.iter().chain(layers.get(maker).into_iter().flatten());
-            let image = made_of.filter_map(|digest| images.get(&digest.parse().ok()?)).next();
+            let needed = |digest: &String| images.get(&digest.parse().ok()?);
+            let made_of = layers.get(maker).into_iter().flatten();
+            let image = blob.iter().chain(made_of.map(|layer| &layer.digest)).find_map(needed);
+            let own = layers.get(&id).into_iter().flatten();
+            let pinned = own
+                .filter(|layer| layer.is_plain)
+                .any(|layer| needed(&layer.digest).is_some());
             items.push(Item {
                 needs: parent.into_iter().chain(origin).chain(blob.clone()).collect(),
                 depth: 0,
-                pinned: false,
+                pinned,
                 usage: Usage {
                     kind: if blob.is_some() {
                         UsageKind::ImageLayer
@@ -305,10 +319,10 @@ impl Store {
     fn blob_items(&self, images: &HashMap<Digest, String>, snapshots: &[Item]) -> Result<Vec<Item>, Error> {
         // A compressed layer is as recently used as the step's result it was made of.
         let mut used: HashMap<&str, i64> = HashMap::new();
-        let layers = self.layer_digests()?;
+        let layers = self.layers_made()?;
         for snapshot in snapshots {
-            for digest in layers.get(&snapshot.usage.id).into_iter().flatten() {
-                let used = used.entry(digest).or_default();
+            for layer in layers.get(&snapshot.usage.id).into_iter().flatten() {
+                let used = used.entry(&layer.digest).or_default();
                 *used = snapshot.usage.last_used.max(*used);
             }
         }
@@ -363,15 +377,21 @@ impl Store {
         Ok(items)
     }
 
-    /// The digests of the layers made of each snapshot.
-    fn layer_digests(&self) -> Result<HashMap<String, Vec<String>>, Error> {
-        let mut digests: HashMap<String, Vec<String>> = HashMap::new();
-        for (snapshot, digest) in self.rows("SELECT snapshot, digest FROM layers", |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })? {
-            digests.entry(snapshot).or_default().push(digest);
+    /// The layers made of each snapshot.
+    fn layers_made(&self) -> Result<HashMap<String, Vec<LayerMade>>, Error> {
+        let mut made: HashMap<String, Vec<LayerMade>> = HashMap::new();
+        let rows = self.rows("SELECT snapshot, digest, compression FROM layers", |row| {
+            let form: String = row.get(2)?;
+            let layer = LayerMade {
+                digest: row.get(1)?,
+                is_plain: Form::of_plain(&form).is_some(),
+            };
+            Ok((row.get(0)?, layer))
+        })?;
+        for (snapshot, layer) in rows {
+            made.entry(snapshot).or_default().push(layer);
         }
-        Ok(digests)
+        Ok(made)
     }
 
     fn rows<T>(&self, query: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, Error> {
@@ -481,9 +501,15 @@ pub(crate) fn delete_snapshot(transaction: &Transaction<'_>, id: &str) -> rusqli
 }
 
 fn delete_blob(transaction: &Transaction<'_>, digest: &str) -> rusqlite::Result<()> {
-    transaction.execute("DELETE FROM layers WHERE digest = ?1", params![digest])?;
+    forget_written_layer(transaction, digest)?;
     transaction.execute("DELETE FROM blobs WHERE digest = ?1", params![digest])?;
     Ok(())
+}
+
+/// Forgets the layers that were nothing but the blob `digest`; a plain one can still be made of its snapshot.
+pub(crate) fn forget_written_layer(transaction: &Transaction<'_>, digest: &str) -> rusqlite::Result<usize> {
+    let statement = format!("DELETE FROM layers WHERE digest = ?1 AND compression NOT LIKE '{PLAIN}%'");
+    transaction.execute(&statement, params![digest])
 }
 
 fn hex(digest: &str) -> &str {

@@ -17,7 +17,7 @@ use crate::error::index_failed;
 
 /// `rbld`, by which file(1) and we know the database.
 const APPLICATION: i32 = 0x7262_6c64;
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// How long another process may keep the database busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries to open it.
@@ -91,7 +91,7 @@ impl Index {
                 .map_err(index_failed("choose the journal"))?;
             create(&mut connection)?;
         }
-        if version(&connection)? == 1 {
+        if (1..VERSION).contains(&version(&connection)?) {
             upgrade(&mut connection)?;
         }
         check(&connection, path)?;
@@ -146,6 +146,7 @@ fn create(connection: &mut Connection) -> Result<(), Error> {
         let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version == 0 {
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(ADDED_BY_3)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
@@ -154,18 +155,28 @@ fn create(connection: &mut Connection) -> Result<(), Error> {
     attempt().map_err(index_failed("make the tables"))
 }
 
-/// Adds what version 1 lacked, unless another process is quicker.
+/// What version 3 has beyond version 2, whose programs do not know that named images may need snapshots.
+const ADDED_BY_3: &str = "
+CREATE INDEX layers_digest ON layers (digest);
+CREATE INDEX layers_diff_id ON layers (diff_id);
+CREATE INDEX snapshots_origin ON snapshots (origin) WHERE origin IS NOT NULL;
+";
+
+/// Adds what earlier versions lacked, unless another process is quicker.
 fn upgrade(connection: &mut Connection) -> Result<(), Error> {
     let mut attempt = || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version == 1 {
             transaction.execute_batch("ALTER TABLE snapshots ADD COLUMN origin TEXT")?;
+        }
+        if version < 3 {
+            transaction.execute_batch(ADDED_BY_3)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         transaction.commit()
     };
-    attempt().map_err(index_failed("add a column"))
+    attempt().map_err(index_failed("bring up to date"))
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<(), Error> {

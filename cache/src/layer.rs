@@ -1,22 +1,27 @@
 //! Layers: the changes of one snapshot as a blob in a chosen compression.
 //!
 //! A layer is made in one pass: the archive is hashed for its diff-id, compressed, and hashed again on its way to the
-//! disk. What was made once is kept. A snapshot that was itself a layer of a base image keeps the blob it came in.
+//! disk. What was made once is kept. A plain layer is only hashed: its bytes can be had again from the snapshot, see
+//! `content.rs`. A snapshot that was itself a layer of a base image keeps the blob it came in.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
 use std::str::FromStr;
 
 use oci::{Descriptor, DiffId, Digest, media_type};
 use rusqlite::{OptionalExtension, params};
 
-use crate::blocks::Hashed;
+use crate::blocks::{Hashed, Nowhere};
 use crate::encoder::Encoder;
 use crate::error::{failed, index_failed};
-use crate::{BlobFile, Error, Snapshot, Store, diff};
+use crate::{Error, Snapshot, Store, diff, unpack};
 
 /// Where BuildKit notes up to which time a layer's files were left alone.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
+/// The text of the plain form in the index, and what comes between a form and its latest time.
+pub(crate) const PLAIN: &str = "uncompressed";
+const UNTIL: &str = " until ";
 
 pub(crate) const DEFAULT_GZIP: u32 = 3;
 pub(crate) const DEFAULT_ZSTD: i32 = 3;
@@ -82,14 +87,14 @@ impl FromStr for Compression {
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Compression::Uncompressed => write!(f, "uncompressed"),
+            Compression::Uncompressed => write!(f, "{PLAIN}"),
             Compression::Gzip { level } => write!(f, "gzip-{}", level.unwrap_or(DEFAULT_GZIP).min(9)),
             Compression::Zstd { level } => write!(f, "zstd-{}", level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22)),
         }
     }
 }
 
-/// The changes of one snapshot as a blob of the store.
+/// The changes of one snapshot as a blob, whose bytes [`Store::content`] gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Of the blob. The media type is OCI's, except of a base image's layer, which keeps its own.
@@ -100,25 +105,50 @@ pub struct Layer {
     pub newest: i64,
     /// Whether it came from a base image and is as it came.
     pub foreign: bool,
-    /// The blob's file.
-    pub path: PathBuf,
 }
 
 /// What tells the blobs of one snapshot apart.
 #[derive(Clone, Copy, Debug)]
-struct Form {
+pub(crate) struct Form {
     compression: Compression,
     /// Later times are told as this one.
-    latest: Option<i64>,
+    pub(crate) latest: Option<i64>,
 }
 
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.compression.fmt(f)?;
         match self.latest {
-            Some(latest) => write!(f, " until {latest}"),
+            Some(latest) => write!(f, "{UNTIL}{latest}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Form {
+    /// Reads the form of a plain layer; `None` for all others.
+    pub(crate) fn of_plain(text: &str) -> Option<Form> {
+        let rest = text.strip_prefix(PLAIN)?;
+        let latest = match rest.strip_prefix(UNTIL) {
+            Some(latest) => Some(latest.parse().ok()?),
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Form {
+            compression: Compression::Uncompressed,
+            latest,
+        })
+    }
+
+    fn plain(self) -> Form {
+        Form {
+            compression: Compression::Uncompressed,
+            ..self
+        }
+    }
+
+    fn is_plain(self) -> bool {
+        self.compression == Compression::Uncompressed
     }
 }
 
@@ -130,11 +160,11 @@ impl Store {
     /// # Errors
     /// If the snapshot cannot be read or the blob not be written.
     pub fn layer(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Layer, Error> {
-        if let Some(origin) = snapshot.origin() {
-            return self.layer(origin, compression, force);
-        }
         if let Some(layer) = self.original(snapshot, compression, force)? {
             return Ok(layer);
+        }
+        if let Some(origin) = snapshot.origin() {
+            return self.layer(origin, compression, force);
         }
         self.own_layer(
             snapshot,
@@ -157,6 +187,44 @@ impl Store {
         }
     }
 
+    /// The layer `blob` of an image as it shall travel: a plain one of ours in `compression`, any other as it is. With
+    /// `force` every layer that is in another kind of compression is compressed anew; its diff-id stays. `None` is a layer
+    /// that stays.
+    ///
+    /// # Errors
+    /// If the layer is not here, cannot be read, or the blob not be written.
+    pub fn compressed(
+        &self,
+        blob: &Descriptor,
+        compression: Compression,
+        force: bool,
+    ) -> Result<Option<Descriptor>, Error> {
+        let kinds = [compression.media_type(), compression.docker_media_type()];
+        if kinds.contains(&blob.media_type.as_str()) {
+            return Ok(None);
+        }
+        if let Some(archive) = self.archive(&blob.digest)? {
+            let latest = archive.latest();
+            let layer = self.own_layer(archive.snapshot(), Form { compression, latest })?;
+            return Ok(Some(layer.descriptor));
+        }
+        if !force {
+            return Ok(None);
+        }
+        let content = self.content(&blob.digest)?.ok_or(Error::NoSuchBlob(blob.digest))?;
+        let failed = |source| Error::LayerStream {
+            layer: blob.digest,
+            source,
+        };
+        let mut plain = unpack::decompress(content.open()?).map_err(failed)?;
+        let encoder = Encoder::new(self.blob_writer()?, compression, threads()).map_err(failed)?;
+        let mut hashed = Hashed::new(encoder);
+        io::copy(&mut plain, &mut hashed).map_err(failed)?;
+        let (encoder, _) = hashed.finish().map_err(failed)?;
+        let made = encoder.finish().map_err(failed)?.finish()?;
+        Ok(Some(Descriptor::new(compression.media_type(), made.digest, made.size)))
+    }
+
     fn own_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
         if let Some(layer) = self.kept_layer(snapshot, form)? {
             return Ok(layer);
@@ -165,94 +233,152 @@ impl Store {
         let _lock = self.lock_name(&Digest::of(name.as_bytes()))?;
         match self.kept_layer(snapshot, form)? {
             Some(layer) => Ok(layer),
+            None if form.is_plain() => self.name_layer(snapshot, form),
             None => self.make_layer(snapshot, form),
         }
     }
 
-    /// The blob a layer of a base image came in, if it is still here and wanted.
+    /// The blob a layer of a base image came in, if it is still here and wanted. A plain one that was made here is no
+    /// more to be kept than any other layer of ours.
     fn original(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Option<Layer>, Error> {
         let Some(base) = snapshot.base() else {
             return Ok(None);
         };
         let same = [compression.media_type(), compression.docker_media_type()].contains(&base.blob.media_type.as_str());
-        if force && !same {
+        let is_ours = snapshot.origin().is_some() && base.blob.digest == base.diff_id.0;
+        if is_ours || (force && !same) {
             return Ok(None);
         }
         let blob = self.blob(&base.blob.digest)?;
-        Ok(blob.map(|blob| Layer {
+        Ok(blob.map(|_| Layer {
             descriptor: base.blob.clone(),
             diff_id: base.diff_id,
             newest: base.newest,
             foreign: true,
-            path: blob.path,
         }))
     }
 
     fn kept_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Option<Layer>, Error> {
-        let found: Option<(String, String, i64)> = self
+        let found: Option<(String, String, i64, i64)> = self
             .index()
             .read()
-            .prepare_cached("SELECT digest, diff_id, newest FROM layers WHERE snapshot = ?1 AND compression = ?2")
+            .prepare_cached("SELECT digest, diff_id, newest, size FROM layers WHERE snapshot = ?1 AND compression = ?2")
             .and_then(|mut statement| {
                 statement
                     .query_row(params![snapshot.id().to_string(), form.to_string()], |row| {
-                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                     })
                     .optional()
             })
             .map_err(index_failed("look for a layer"))?;
-        let Some((digest, diff_id, newest)) = found else {
+        let Some((digest, diff_id, newest, size)) = found else {
             return Ok(None);
         };
         let (Ok(digest), Ok(diff_id)) = (digest.parse::<Digest>(), diff_id.parse::<Digest>()) else {
             return Ok(None);
         };
-        let blob = self.blob(&digest)?;
-        Ok(blob.map(|blob| layer_of(blob, DiffId(diff_id), newest, form)))
+        if !form.is_plain() && self.blob(&digest)?.is_none() {
+            return Ok(None);
+        }
+        let made = Made {
+            digest,
+            size: size.cast_unsigned(),
+            diff_id: DiffId(diff_id),
+            newest,
+        };
+        Ok(Some(made.layer(form)))
+    }
+
+    /// Finds out what the plain layer is called, without writing it.
+    fn name_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
+        let id = snapshot.id();
+        let _span = trace::span_of("diff-id", &id);
+        let (hashed, newest) = diff::write(snapshot, Hashed::new(Nowhere), form.latest)?;
+        let size = hashed.size();
+        let (Nowhere, digest) = hashed.finish().map_err(failed("hash", &snapshot.directory()))?;
+        let made = Made {
+            digest,
+            size,
+            diff_id: DiffId(digest),
+            newest,
+        };
+        self.record_layers(snapshot, &[(form, &made)])?;
+        Ok(made.layer(form))
     }
 
     fn make_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
         let id = snapshot.id();
         let _span = trace::span_of("layer", &id);
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let writer = self.blob_writer()?;
         let directory = snapshot.directory();
         let failure = failed("compress", &directory);
-        let encoder = Encoder::new(writer, form.compression, threads).map_err(failure)?;
+        let encoder = Encoder::new(writer, form.compression, threads()).map_err(failure)?;
         let (hashed, newest) = diff::write(snapshot, Hashed::new(encoder), form.latest)?;
+        let plain_size = hashed.size();
         let (encoder, archive) = hashed.finish().map_err(failed("compress", &directory))?;
         let writer = encoder.finish().map_err(failed("compress", &directory))?;
-        let diff_id = DiffId(archive);
         let blob = writer.finish()?;
+        let plain = Made {
+            digest: archive,
+            size: plain_size,
+            diff_id: DiffId(archive),
+            newest,
+        };
+        let made = Made {
+            digest: blob.digest,
+            size: blob.size,
+            ..plain
+        };
+        // The plain form comes for nothing.
+        self.record_layers(snapshot, &[(form, &made), (form.plain(), &plain)])?;
+        Ok(made.layer(form))
+    }
+
+    fn record_layers(&self, snapshot: &Snapshot, layers: &[(Form, &Made)]) -> Result<(), Error> {
         self.index().write("record a layer", |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO layers (snapshot, compression, digest, size, diff_id, newest)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![
+            let mut statement = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO layers (snapshot, compression, digest, size, diff_id, newest)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for (form, made) in layers {
+                statement.execute(params![
                     snapshot.id().to_string(),
                     form.to_string(),
-                    blob.digest.to_string(),
-                    blob.size.cast_signed(),
-                    diff_id.to_string(),
-                    newest
-                ])
-        })?;
-        Ok(layer_of(blob, diff_id, newest, form))
+                    made.digest.to_string(),
+                    made.size.cast_signed(),
+                    made.diff_id.0.to_string(),
+                    made.newest
+                ])?;
+            }
+            Ok(())
+        })
     }
 }
 
-fn layer_of(blob: BlobFile, diff_id: DiffId, newest: i64, form: Form) -> Layer {
-    let mut descriptor = Descriptor::new(form.compression.media_type(), blob.digest, blob.size);
-    if let Some(latest) = form.latest {
-        descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
+/// What making a layer found out.
+#[derive(Clone, Copy)]
+struct Made {
+    digest: Digest,
+    size: u64,
+    diff_id: DiffId,
+    newest: i64,
+}
+
+impl Made {
+    fn layer(&self, form: Form) -> Layer {
+        let mut descriptor = Descriptor::new(form.compression.media_type(), self.digest, self.size);
+        if let Some(latest) = form.latest {
+            descriptor.annotations.insert(REWRITTEN.to_owned(), latest.to_string());
+        }
+        Layer {
+            descriptor,
+            diff_id: self.diff_id,
+            newest: self.newest,
+            foreign: false,
+        }
     }
-    Layer {
-        descriptor,
-        diff_id,
-        newest,
-        foreign: false,
-        path: blob.path,
-    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

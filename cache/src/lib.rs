@@ -4,7 +4,7 @@
 //! ```text
 //! ROOT/v1/                         the format's version is in the name
 //! ├── index.db                     SQLite: what there is, and why
-//! ├── blobs/sha256/<hex>           content by digest, as in an OCI layout
+//! ├── blobs/sha256/<hex>           content by digest, as in an OCI layout; plain layers of ours are not written
 //! ├── snapshots/<id>/              the files of one snapshot, without those below it
 //! ├── active/<lease>-<n>/          snapshots being made: upper, work, merged
 //! ├── tmp/<lease>-<n>              files being written, mount points, trees being removed
@@ -35,6 +35,7 @@
 
 mod blob;
 mod blocks;
+mod content;
 mod diff;
 mod directory;
 mod encoder;
@@ -52,12 +53,14 @@ mod record;
 mod remove;
 mod scratch;
 mod snapshot;
+mod stack;
 mod store;
 mod tar_reader;
 mod tar_writer;
 mod unpack;
 
 pub use blob::{BlobFile, BlobWriter};
+pub use content::{Content, LayerArchive};
 pub use directory::{CacheDirectory, Company, Found};
 pub use error::Error;
 pub use gc::{Prune, Pruned, Usage, UsageKind};

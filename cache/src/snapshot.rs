@@ -259,36 +259,69 @@ impl Store {
     ) -> Result<Snapshot, Error> {
         let place = self.path("snapshots").join(active.id.to_string());
         std::fs::rename(&active.upper, &place).map_err(failed("keep", &place))?;
+        if self.record_snapshot(active.id, parent, None, base.as_ref())? {
+            return Ok(self.keep_loaded(active.id, parent.cloned(), base, None));
+        }
+        // Another process unpacked the same stack meanwhile: one of the two is enough.
+        self.remove(&place)?;
+        self.same_chain(active.id, base)
+    }
+
+    /// Records a snapshot on `parent` that shares the directory of `origin`.
+    pub(crate) fn keep_shared(
+        &self,
+        parent: Option<&Snapshot>,
+        origin: &Snapshot,
+        base: Option<Base>,
+    ) -> Result<Snapshot, Error> {
+        let (lease, number) = self.lease().number();
+        let id = SnapshotId(lease, number);
+        match self.record_snapshot(id, parent, Some(origin), base.as_ref())? {
+            true => Ok(self.keep_loaded(id, parent.cloned(), base, Some(origin.clone()))),
+            false => self.same_chain(id, base),
+        }
+    }
+
+    /// Whether the row is new: there is one for each stack of layers.
+    fn record_snapshot(
+        &self,
+        id: SnapshotId,
+        parent: Option<&Snapshot>,
+        origin: Option<&Snapshot>,
+        base: Option<&Base>,
+    ) -> Result<bool, Error> {
         let text = |digest: &Digest| digest.to_string();
         let now = now();
         let added = self.index().write("record a snapshot", |transaction| {
             transaction
                 .prepare_cached(
                     "INSERT OR IGNORE INTO snapshots
-                     (id, parent, chain, diff_id, blob, blob_size, blob_type, newest, created, used, boot)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+                     (id, parent, chain, diff_id, blob, blob_size, blob_type, newest, created, used, boot, origin, size)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12)",
                 )?
                 .execute(params![
-                    active.id.to_string(),
+                    id.to_string(),
                     parent.map(|parent| parent.id().to_string()),
-                    base.as_ref().map(|base| text(&base.chain.0)),
-                    base.as_ref().map(|base| text(&base.diff_id.0)),
-                    base.as_ref().map(|base| text(&base.blob.digest)),
-                    base.as_ref().map(|base| base.blob.size.cast_signed()),
-                    base.as_ref().map(|base| base.blob.media_type.clone()),
-                    base.as_ref().map(|base| base.newest),
+                    base.map(|base| text(&base.chain.0)),
+                    base.map(|base| text(&base.diff_id.0)),
+                    base.map(|base| text(&base.blob.digest)),
+                    base.map(|base| base.blob.size.cast_signed()),
+                    base.map(|base| base.blob.media_type.clone()),
+                    base.map(|base| base.newest),
                     now,
                     self.boot(),
+                    origin.map(|origin| origin.id().to_string()),
+                    // What is shared takes no space twice.
+                    origin.map(|_| 0),
                 ])
         })?;
-        if added == 0 {
-            // Another process unpacked the same stack meanwhile: one of the two is enough.
-            self.remove(&place)?;
-            let chain = base.map(|base| base.chain);
-            let other = chain.map(|chain| self.chain(&chain)).transpose()?.flatten();
-            return other.ok_or(Error::NoSuchSnapshot(active.id));
-        }
-        Ok(self.keep_loaded(active.id, parent.cloned(), base, None))
+        Ok(added > 0)
+    }
+
+    /// The snapshot that another recorded for the stack of `base` before `id` was.
+    fn same_chain(&self, id: SnapshotId, base: Option<Base>) -> Result<Snapshot, Error> {
+        let other = base.map(|base| self.chain(&base.chain)).transpose()?.flatten();
+        other.ok_or(Error::NoSuchSnapshot(id))
     }
 
     /// The tree of `base` with the changes of `changes` laid over it, as if they had been made there. Nothing is copied:
@@ -301,25 +334,7 @@ impl Store {
     pub fn lay_over(&self, base: &Snapshot, changes: &Snapshot) -> Result<Snapshot, Error> {
         let mut top = base.clone();
         for change in changes.stack() {
-            let origin = change.origin().unwrap_or(&change).clone();
-            let (lease, number) = self.lease().number();
-            let id = SnapshotId(lease, number);
-            let now = now();
-            self.index().write("record a snapshot", |transaction| {
-                transaction
-                    .prepare_cached(
-                        "INSERT INTO snapshots (id, parent, origin, size, created, used, boot)
-                         VALUES (?1, ?2, ?3, 0, ?4, ?4, ?5)",
-                    )?
-                    .execute(params![
-                        id.to_string(),
-                        top.id().to_string(),
-                        origin.id().to_string(),
-                        now,
-                        self.boot(),
-                    ])
-            })?;
-            top = self.keep_loaded(id, Some(top), None, Some(origin));
+            top = self.keep_shared(Some(&top), change.origin().unwrap_or(&change), None)?;
         }
         Ok(top)
     }

@@ -213,7 +213,7 @@ impl Store {
                     "DELETE FROM blobs WHERE digest = ?1 AND durable = 0 AND boot != ?2",
                     params![digest, self.boot()],
                 )?;
-                transaction.execute("DELETE FROM layers WHERE digest = ?1", params![digest])?;
+                crate::gc::forget_written_layer(transaction, digest)?;
             }
             for id in &snapshots {
                 crate::gc::delete_snapshot(transaction, id)?;

@@ -70,7 +70,7 @@ impl Store {
     ) -> Result<UnpackedLayer, Error> {
         let mut span = trace::span_of("unpack", &layer.digest);
         span.bytes(layer.size);
-        let blob = match self.blob(&layer.digest)? {
+        let blob = match self.content(&layer.digest)? {
             Some(_) => None,
             None => Some(self.blob_writer()?),
         };
@@ -221,7 +221,7 @@ fn extract<R: Read>(source: &mut Source<'_, R>, layer: &Descriptor, files: &mut 
 }
 
 /// The bytes behind the compression that the first bytes show; media types are wrong at times, these are not.
-fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(128 * 1024, source);
     let first = source.fill_buf()?;
     if first.starts_with(&[0x1f, 0x8b]) {

@@ -1,7 +1,7 @@
 //! Writing tar archives: ustar, with PAX records for what ustar cannot say (long names, times before 1970, xattrs).
 //!
 //! Whole seconds, numeric owners without names, entries in the order given. Content is copied by the kernel where the
-//! archive is a file; small files pass through one buffer. Layers are not written here: they are blobs already.
+//! archive is a file; small files pass through one buffer. What is in a layer is not written here: `cache` does that.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -94,6 +94,17 @@ impl<W: Write> Archive<W> {
                 read,
             });
         }
+        self.pad(entry.size).map_err(Error::Write)
+    }
+
+    /// A file whose `entry.size` bytes `write` writes.
+    pub(crate) fn stream(
+        &mut self,
+        entry: &Entry<'_>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.bare(entry)?;
+        write(&mut self.out)?;
         self.pad(entry.size).map_err(Error::Write)
     }
 

@@ -5,18 +5,13 @@
 //! blobs and digests, only their media types are brought into the family asked for. Nothing is named here.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache::{Compression, Layer, Snapshot, Store};
+use cache::{Compression, Content, Layer, Snapshot, Store};
 use oci::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Platform, media_type};
 
 use crate::annotation::{AnnotationTarget, Annotations};
+use crate::at_once::at_once;
 use crate::{Error, history};
-
-/// Each of them compresses in parallel itself; more would only cost memory.
-const LAYERS_AT_ONCE: usize = 4;
 
 /// Manifests and configurations beyond this are not read.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
@@ -82,11 +77,11 @@ pub trait Progress: Sync {
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool);
 }
 
-/// A part of an image as a file: its descriptor and where it lies.
+/// A part of an image: its descriptor and its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) descriptor: Descriptor,
-    pub(crate) path: PathBuf,
+    pub(crate) content: Content,
 }
 
 /// Makes an image of `snapshot` (`None`: of no layer at all) and `config`.
@@ -116,7 +111,10 @@ pub(crate) fn assemble_layers(
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
     complete(&mut config, layers, how.epoch);
-    let descriptors = layers.iter().map(|layer| descriptor_in(how.media, layer)).collect();
+    let descriptors = layers
+        .iter()
+        .map(|layer| descriptor_in(how.media, &layer.descriptor))
+        .collect();
     write_documents(store, config, descriptors, how, progress)
 }
 
@@ -165,12 +163,12 @@ impl Image {
 }
 
 pub(crate) fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {
-    let blob = store
-        .blob(&descriptor.digest)?
+    let content = store
+        .content(&descriptor.digest)?
         .ok_or(Error::MissingBlob(descriptor.digest))?;
     Ok(Part {
         descriptor: descriptor.clone(),
-        path: blob.path,
+        content,
     })
 }
 
@@ -213,72 +211,13 @@ fn make_layers(
     of_base: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, Error> {
-    const ITEM: &str = "exporting layers";
     let stack = snapshot.map(Snapshot::stack).unwrap_or_default();
-    let made: Mutex<Made> = Mutex::new(Made::of(stack.len()));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < stack.len()) {
-            let layer = match how.epoch.filter(|_| how.rewrite_timestamp && index >= of_base) {
-                Some(epoch) => store.layer_until(&stack[index], how.compression, epoch),
-                None => store.layer(&stack[index], how.compression, how.force_compression),
-            };
-            let mut made = made.lock().expect("no one panics while noting a layer");
-            match made.note(index, layer) {
-                Some(bytes) => progress.moved(ITEM, bytes, None, false),
-                None => next.store(stack.len(), Ordering::Relaxed),
-            }
-        }
+    let make = |index: usize| match how.epoch.filter(|_| how.rewrite_timestamp && index >= of_base) {
+        Some(epoch) => store.layer_until(&stack[index], how.compression, epoch),
+        None => store.layer(&stack[index], how.compression, how.force_compression),
     };
-    std::thread::scope(|scope| {
-        for _ in 1..LAYERS_AT_ONCE.min(stack.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let made = made.into_inner().expect("no one panics while noting a layer");
-    let layers = made.finish()?;
-    progress.moved(ITEM, layers.iter().map(|layer| layer.descriptor.size).sum(), None, true);
-    Ok(layers)
-}
-
-/// What several threads have made so far.
-struct Made {
-    layers: Vec<Option<Layer>>,
-    bytes: u64,
-    failure: Option<cache::Error>,
-}
-
-impl Made {
-    fn of(count: usize) -> Made {
-        Made {
-            layers: (0..count).map(|_| None).collect(),
-            bytes: 0,
-            failure: None,
-        }
-    }
-
-    /// Keeps a layer and says how many bytes there are now; `None` if there is no use in going on.
-    fn note(&mut self, index: usize, layer: Result<Layer, cache::Error>) -> Option<u64> {
-        match layer {
-            Ok(layer) => {
-                self.bytes += layer.descriptor.size;
-                self.layers[index] = Some(layer);
-                Some(self.bytes)
-            }
-            Err(error) => {
-                self.failure.get_or_insert(error);
-                None
-            }
-        }
-    }
-
-    fn finish(self) -> Result<Vec<Layer>, Error> {
-        match self.failure {
-            Some(error) => Err(error.into()),
-            None => Ok(self.layers.into_iter().flatten().collect()),
-        }
-    }
+    let bytes = |layer: &Layer| layer.descriptor.size;
+    Ok(at_once(stack.len(), make, "exporting layers", bytes, progress)?)
 }
 
 fn complete(config: &mut ImageConfig, layers: &[Layer], epoch: Option<i64>) {
@@ -288,8 +227,8 @@ fn complete(config: &mut ImageConfig, layers: &[Layer], epoch: Option<i64>) {
     history::complete(config, &newest, epoch);
 }
 
-pub(crate) fn descriptor_in(media: Media, layer: &Layer) -> Descriptor {
-    let from = &layer.descriptor;
+/// A layer's descriptor as manifests of a family have it.
+pub(crate) fn descriptor_in(media: Media, from: &Descriptor) -> Descriptor {
     let annotations = match media {
         Media::Docker => BTreeMap::new(),
         Media::Oci => from
@@ -312,7 +251,7 @@ fn is_internal(key: &str) -> bool {
         || key.starts_with("containerd.io/distribution.source.")
 }
 
-/// The media type of the same layer in the other family. Layers that were not to be distributed become ordinary ones,
+/// The media type of the same layer in a family. Layers that were not to be distributed become ordinary ones,
 /// as their blobs are at hand; types of no family stay.
 fn layer_type(media: Media, from: &str) -> String {
     const FAMILIES: [(&str, &str, &str); 3] = [

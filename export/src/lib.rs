@@ -5,6 +5,7 @@
 //! snapshot       -> Image             layers, configuration, manifest in the store  image, history
 //! Images         -> Bundle            one alone, or an index of several                 bundle
 //! Bundle         -> a name            to_store
+//!                -> the same, smaller compress
 //!                -> a registry        to_registry
 //!                -> an OCI layout     to_layout_archive, to_layout_directory
 //!                -> docker load       to_docker_archive
@@ -22,7 +23,9 @@
 
 mod annotation;
 mod archive;
+mod at_once;
 mod bundle;
+mod compress;
 mod csv;
 mod dest;
 mod error;
@@ -48,6 +51,7 @@ pub use csv::split as split_fields;
 pub use dest::to_file;
 pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, load};
+pub use output::compression;
 pub use output::{ArchiveDest, ArchiveForm, Epoch, FileDest, ImageOptions, OutputSpec};
 pub use receipt::{Receipt, metadata_json};
 pub use to_directory::{Skipped, Stale, to_directory};

@@ -25,6 +25,7 @@ use crate::{Annotations, Assembly, Error, Media, OutputError, Stale};
 mod attributes;
 
 use attributes::Attributes;
+pub use attributes::compression;
 
 /// One result that the user wants.
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ pub fn document(store: &Store, results: &[Kept], how: &Assembly) -> Result<Docum
                 Some(layer) => layer.clone(),
                 None => {
                     let layer = store.layer(&snapshot, how.compression, how.force_compression)?;
-                    let layer = (crate::image::descriptor_in(how.media, &layer), layer.diff_id);
+                    let layer = (crate::image::descriptor_in(how.media, &layer.descriptor), layer.diff_id);
                     made.insert(snapshot.id(), layer.clone());
                     layer
                 }

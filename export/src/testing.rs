@@ -71,13 +71,12 @@ pub(crate) fn layer(store: &Store) -> Layer {
     };
     archive.bytes(&entry, b"hello\n").unwrap();
     archive.finish().unwrap();
-    let blob = store.put_blob(&bytes).unwrap();
+    store.put_blob(&bytes).unwrap();
     Layer {
         descriptor: Descriptor::of(media_type::LAYER, &bytes),
         diff_id: DiffId(Digest::of(&bytes)),
         newest: 1_600_000_000,
         foreign: false,
-        path: blob.path,
     }
 }
 

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use cache::Store;
+use cache::{Content, Store};
 use oci::{Descriptor, Reference, media_type};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -92,7 +92,11 @@ pub(crate) fn write_archive(
         let size = part.descriptor.size;
         let name = blob_name(&part.descriptor);
         let entry = Entry::new(name.as_bytes(), EntryType::Regular, 0o444);
-        archive.file(&Entry { size, ..entry }, &part.path)?;
+        let entry = Entry { size, ..entry };
+        match &part.content {
+            Content::File(blob) => archive.file(&entry, &blob.path)?,
+            made => archive.stream(&entry, |out| Ok(made.copy_to(out)?))?,
+        }
         meter.add(size);
     }
     let index = Index::of(entries(bundle, names)).to_bytes();
@@ -243,14 +247,17 @@ fn copy_blob(part: &Part, to: &Path) -> Result<(), Error> {
     if fs::metadata(to).is_ok_and(|found| found.is_file() && found.len() == size) {
         return Ok(());
     }
-    let mut from = File::open(&part.path).map_err(Error::io("read", &part.path))?;
     dest::replace(to, Permissions::from_mode(0o666), |file| {
+        let Content::File(blob) = &part.content else {
+            return Ok(part.content.copy_to(file)?);
+        };
+        let mut from = File::open(&blob.path).map_err(Error::io("read", &blob.path))?;
         let read = std::io::copy(&mut from, file).map_err(Error::io("write", to))?;
         if read == size {
             Ok(())
         } else {
             Err(Error::Changed {
-                path: part.path.clone(),
+                path: blob.path.clone(),
                 expected: size,
                 read,
             })

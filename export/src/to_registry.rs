@@ -7,7 +7,7 @@ use cache::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci::{Push, Reference};
 
-use crate::image::Part;
+use crate::image::{self, Part};
 use crate::{Bundle, Error, Progress};
 
 const BLOBS_AT_ONCE: usize = 4;
@@ -29,24 +29,30 @@ pub async fn to_registry(
     let mut repositories = Vec::new();
     for name in names {
         if !repositories.contains(&name.name()) {
-            push_blobs(name, &parts, push, progress).await?;
+            push_blobs(store, name, &parts, push, progress).await?;
             for manifest in &documents {
                 let pinned = name.pinned(manifest.descriptor.digest);
-                push_document(&pinned, manifest, push, progress).await?;
+                push_document(store, &pinned, manifest, push, progress).await?;
             }
             repositories.push(name.name());
         }
     }
     for name in names {
-        push_document(name, &root, push, progress).await?;
+        push_document(store, name, &root, push, progress).await?;
     }
     Ok(())
 }
 
 /// Puts a manifest or an index under a name.
-async fn push_document(name: &Reference, part: &Part, push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
-    let bytes = std::fs::read(&part.path).map_err(Error::io("read", &part.path))?;
+async fn push_document(
+    store: &Store,
+    name: &Reference,
+    part: &Part,
+    push: &dyn Push,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     let digest = part.descriptor.digest;
+    let bytes = image::read_blob(store, &digest)?;
     let item = match name.digest() {
         Some(_) => format!("pushing manifest for {name}"),
         None => format!("pushing manifest for {name}@{digest}"),
@@ -59,16 +65,30 @@ async fn push_document(name: &Reference, part: &Part, push: &dyn Push, progress:
     Ok(())
 }
 
-async fn push_blobs(name: &Reference, parts: &[Part], push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
+async fn push_blobs(
+    store: &Store,
+    name: &Reference,
+    parts: &[Part],
+    push: &dyn Push,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     stream::iter(parts)
-        .map(|part| push_blob(name, part, push, progress))
+        .map(|part| push_blob(store, name, part, push, progress))
         .buffer_unordered(BLOBS_AT_ONCE)
         .try_collect()
         .await
 }
 
-async fn push_blob(name: &Reference, part: &Part, push: &dyn Push, progress: &dyn Progress) -> Result<(), Error> {
+async fn push_blob(
+    store: &Store,
+    name: &Reference,
+    part: &Part,
+    push: &dyn Push,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
     let blob = &part.descriptor;
+    // An upload may have to begin again, so a layer that shall travel plain is written down.
+    let file = store.file_of(&part.content)?;
     let item = format!("pushing {}", blob.digest);
     let so_far = AtomicU64::new(0);
     let sent = |bytes| {
@@ -76,7 +96,7 @@ async fn push_blob(name: &Reference, part: &Part, push: &dyn Push, progress: &dy
         // What is sent again after a broken connection does not count twice.
         progress.moved(&item, sum.min(blob.size), Some(blob.size), false);
     };
-    push.push_blob(name, blob, part.path.clone(), &sent)
+    push.push_blob(name, blob, file.path, &sent)
         .await
         .map_err(|source| failed(name, source))?;
     progress.moved(&item, blob.size, Some(blob.size), true);

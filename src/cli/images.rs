@@ -31,6 +31,18 @@ pub(crate) struct PushArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: Reference,
 
+    /// Of the layers that were built here and kept plain: gzip, zstd or uncompressed [default: gzip]
+    #[arg(long, visible_alias = "compression-format", value_name = "KIND")]
+    pub(crate) compression: Option<String>,
+
+    /// Level of that compression: 0 to 9 for gzip, 1 to 22 for zstd
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) compression_level: Option<String>,
+
+    /// Compress layers anew that are compressed in another way
+    #[arg(long)]
+    pub(crate) force_compression: bool,
+
     /// Print nothing but the digest
     #[arg(short, long)]
     pub(crate) quiet: bool,

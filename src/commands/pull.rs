@@ -78,7 +78,7 @@ async fn pull_parts(
     // Trees unpacked by an earlier build may have lost the blobs they came from, which a push needs.
     let mut missing = Vec::new();
     for layer in &image.manifest.layers {
-        if store.blob(&layer.digest).map_err(store_failed)?.is_none() {
+        if store.content(&layer.digest).map_err(store_failed)?.is_none() {
             missing.push(layer);
         }
     }

@@ -2,48 +2,61 @@
 
 use std::process::ExitCode;
 
+use cache::{Compression, Store};
+use export::Bundle;
+use oci::Digest;
 use sandbox::Cancel;
 use solver::{Failure, Reporter, Step};
 
-use super::find::{self, Found};
-use super::{Setting, answer};
+use super::{Setting, answer, find};
 use crate::cli::PushArgs;
+use crate::deliver::Told;
 use crate::error::CommandError;
 use crate::ui::{self, Mode};
 use crate::{images, interrupt, request};
 
-/// Sends the image, showing progress, and writes its digest.
+/// Sends the image, showing progress, and writes its digest, which is not the one it has here: layers that were built here
+/// are compressed first.
 ///
 /// # Errors
 /// When the image is not here, the registry fails, or the user stops it.
 pub(crate) async fn run(args: PushArgs, setting: &Setting) -> Result<ExitCode, CommandError> {
+    let compression = export::compression(args.compression.as_deref(), args.compression_level.clone());
+    let compression = compression
+        .map_err(|error| CommandError::usage("cannot push").because(&error))?
+        .unwrap_or_default();
     let store = setting.store()?;
     let found = find::find(&store, &args.name.to_string())?;
     let mode = if args.quiet { Mode::Quiet } else { Mode::Auto };
     let heading = format!("pushing {}", args.name.familiar());
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
-    let pushed = interrupt::cancelling(&cancel, push(&args, &store, &found, setting, &reporter)).await;
+    let work = push(&args, compression, &store, (found.bundle, setting), &reporter);
+    let pushed = interrupt::cancelling(&cancel, work).await;
     progress.finish();
-    pushed?;
-    answer(format_args!("{}@{}\n", args.name.name(), found.bundle.root.digest))
+    answer(format_args!("{}@{}\n", args.name.name(), pushed?))
 }
 
 async fn push(
     args: &PushArgs,
-    store: &cache::Store,
-    found: &Found,
-    setting: &Setting,
+    compression: Compression,
+    store: &Store,
+    (bundle, setting): (Bundle, &Setting),
     reporter: &Reporter,
-) -> Result<(), CommandError> {
+) -> Result<Digest, CommandError> {
     let client = registry::Client::new(images::client_options(&setting.environment));
     let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
     let step = reporter.start(format!("pushing {}", args.name));
     let names = std::slice::from_ref(&args.name);
-    match export::to_registry(store, &found.bundle, names, &client, &Told(&step)).await {
-        Ok(()) => {
+    let sent = async {
+        let bundle = compressed(store, bundle, (compression, args.force_compression), &step).await?;
+        export::to_registry(store, &bundle, names, &client, &Told(step.meter())).await?;
+        Ok::<_, export::Error>(bundle.root.digest)
+    };
+    match sent.await {
+        Ok(digest) => {
             step.done();
-            Ok(())
+            Ok(digest)
         }
         Err(error) => {
             let failure = CommandError::failed(&error).because(&error);
@@ -57,11 +70,15 @@ async fn push(
     }
 }
 
-/// Passes an exporter's progress on to a step.
-struct Told<'a>(&'a Step);
-
-impl export::Progress for Told<'_> {
-    fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
-        self.0.moved(item, current, total, done);
-    }
+/// The image as it is sent, made on a thread of its own.
+async fn compressed(
+    store: &Store,
+    bundle: Bundle,
+    (compression, force): (Compression, bool),
+    step: &Step,
+) -> Result<Bundle, export::Error> {
+    let (store, told) = (store.clone(), Told(step.meter()));
+    let work = tokio::task::spawn_blocking(move || bundle.compressed(&store, compression, force, &told));
+    work.await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

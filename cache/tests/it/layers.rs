@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use cache::{Compression, Snapshot, Store};
 use oci::{Descriptor, DiffId, Digest, media_type};
 
-use crate::{Archive, can_mount, can_own, listing, new_store, read, step};
+use crate::{Archive, bytes, can_mount, can_own, content, listing, new_store, read, step};
 
 #[test]
 fn a_layer_tells_exactly_what_changed() {
@@ -61,7 +61,7 @@ fn a_layer_tells_exactly_what_changed() {
     );
     // What was told can be unpacked again and shows the same.
     let layer = store.layer(&next, Compression::default(), false).unwrap();
-    let content = fs::File::open(&layer.path).unwrap();
+    let content = content(&store, &layer).open().unwrap();
     let again = store
         .unpack(Some(&base), &layer.descriptor, layer.diff_id, content, &|_| {})
         .unwrap();
@@ -102,10 +102,10 @@ fn the_same_changes_give_the_same_layer_in_every_compression() {
         );
         assert_eq!(a, b);
         assert_eq!((a.newest, a.foreign), (5, false));
-        assert_eq!(a.descriptor.digest, Digest::of(&fs::read(&a.path).unwrap()));
+        assert_eq!(a.descriptor.digest, Digest::of(&bytes(&store, &a)));
         assert_eq!(a, store.layer(&one, compression, false).unwrap());
         // The unpacked layer proves that the bytes are the archive that the diff-id names.
-        let content = fs::File::open(&a.path).unwrap();
+        let content = content(&store, &a).open().unwrap();
         store.unpack_layer(&a.descriptor, a.diff_id, content, &|_| {}).unwrap();
     }
     assert!("brotli".parse::<Compression>().is_err());
@@ -233,7 +233,7 @@ fn no_time_in_a_layer_is_later_than_asked() {
         }
     });
     let layer = store.layer_until(&next, Compression::Uncompressed, 200).unwrap();
-    let mut archive = tar::Archive::new(fs::File::open(&layer.path).unwrap());
+    let mut archive = tar::Archive::new(content(&store, &layer).open().unwrap());
     let times: Vec<(String, u64)> = archive
         .entries()
         .unwrap()

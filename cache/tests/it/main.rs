@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "this is all tests")]
 
+mod content;
 mod directories;
 mod layers;
 mod processes;
@@ -12,7 +13,7 @@ mod unpacking;
 use std::fs;
 use std::path::Path;
 
-use cache::{CacheKey, Compression, Snapshot, Store};
+use cache::{CacheKey, Compression, Content, Layer, Snapshot, Store};
 use oci::{Descriptor, DiffId, Digest, media_type};
 use tempfile::TempDir;
 
@@ -53,10 +54,20 @@ fn step(store: &Store, parent: Option<&Snapshot>, change: impl FnOnce(&Path)) ->
     active.commit().unwrap()
 }
 
+fn content(store: &Store, layer: &Layer) -> Content {
+    store.content(&layer.descriptor.digest).unwrap().unwrap()
+}
+
+fn bytes(store: &Store, layer: &Layer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    content(store, layer).copy_to(&mut bytes).unwrap();
+    bytes
+}
+
 /// The entries of a layer as text: `name type mode size` and link targets.
 fn listing(store: &Store, snapshot: &Snapshot) -> Vec<String> {
     let layer = store.layer(snapshot, Compression::Uncompressed, true).unwrap();
-    let mut archive = tar::Archive::new(fs::File::open(layer.path).unwrap());
+    let mut archive = tar::Archive::new(content(store, &layer).open().unwrap());
     let mut lines = Vec::new();
     for entry in archive.entries().unwrap() {
         let entry = entry.unwrap();

@@ -99,9 +99,12 @@ fn media_types_change_family_and_internal_annotations_go() {
     ] {
         layer.descriptor.annotations.insert(key.to_owned(), "x".to_owned());
     }
-    let kept: Vec<String> = descriptor_in(Media::Oci, &layer).annotations.into_keys().collect();
+    let kept: Vec<String> = descriptor_in(Media::Oci, &layer.descriptor)
+        .annotations
+        .into_keys()
+        .collect();
     assert_eq!(kept, ["kept"]);
-    assert!(descriptor_in(Media::Docker, &layer).annotations.is_empty());
+    assert!(descriptor_in(Media::Docker, &layer.descriptor).annotations.is_empty());
 }
 
 #[test]

@@ -103,35 +103,8 @@ impl Attributes {
     }
 
     pub(super) fn take_compression(&mut self) -> Result<Option<Compression>, OutputError> {
-        const LEVEL: &str = "compression-level";
-        let name = self.take("compression");
-        let level = self.take(LEVEL);
-        let number = |value: Option<String>, most: u32, expected| match value {
-            None => Ok(None),
-            Some(value) => match value.parse::<u32>() {
-                Ok(level) if level <= most => Ok(Some(level)),
-                _ => Err(invalid(LEVEL, value, expected)),
-            },
-        };
-        match name.as_deref() {
-            None if level.is_none() => Ok(None),
-            None | Some("gzip") => Ok(Some(Compression::Gzip {
-                level: number(level, 9, "a number from 0 to 9")?,
-            })),
-            Some("zstd") => Ok(Some(Compression::Zstd {
-                level: number(level, 22, "a number from 0 to 22")?.map(u32::cast_signed),
-            })),
-            Some("uncompressed") => match level {
-                None => Ok(Some(Compression::Uncompressed)),
-                Some(level) => Err(invalid(LEVEL, level, "none with `compression=uncompressed`")),
-            },
-            Some("estargz") => Err(OutputError::Unsupported("compression=estargz".to_owned())),
-            Some(other) => Err(invalid(
-                "compression",
-                other.to_owned(),
-                "`gzip`, `zstd` or `uncompressed`",
-            )),
-        }
+        let (name, level) = (self.take("compression"), self.take(LEVEL));
+        compression(name.as_deref(), level)
     }
 
     pub(super) fn take_annotations(&mut self) -> Result<Annotations, OutputError> {
@@ -214,6 +187,41 @@ fn boolean(value: &str) -> Option<bool> {
         "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+const LEVEL: &str = "compression-level";
+
+/// The compression of this name and level; `None` if neither is given.
+///
+/// # Errors
+/// [`OutputError::Value`] for what is no name or no level, [`OutputError::Unsupported`].
+pub fn compression(name: Option<&str>, level: Option<String>) -> Result<Option<Compression>, OutputError> {
+    let number = |value: Option<String>, most: u32, expected| match value {
+        None => Ok(None),
+        Some(value) => match value.parse::<u32>() {
+            Ok(level) if level <= most => Ok(Some(level)),
+            _ => Err(invalid(LEVEL, value, expected)),
+        },
+    };
+    match name {
+        None if level.is_none() => Ok(None),
+        None | Some("gzip") => Ok(Some(Compression::Gzip {
+            level: number(level, 9, "a number from 0 to 9")?,
+        })),
+        Some("zstd") => Ok(Some(Compression::Zstd {
+            level: number(level, 22, "a number from 0 to 22")?.map(u32::cast_signed),
+        })),
+        Some("uncompressed") => match level {
+            None => Ok(Some(Compression::Uncompressed)),
+            Some(level) => Err(invalid(LEVEL, level, "none with `compression=uncompressed`")),
+        },
+        Some("estargz") => Err(OutputError::Unsupported("compression=estargz".to_owned())),
+        Some(other) => Err(invalid(
+            "compression",
+            other.to_owned(),
+            "`gzip`, `zstd` or `uncompressed`",
+        )),
     }
 }
 

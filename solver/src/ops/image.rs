@@ -1,7 +1,6 @@
 //! FROM: the layers of an image, downloaded and unpacked at the same time.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, Read};
 
 use cache::{CacheKey, Snapshot, Store};
@@ -71,7 +70,7 @@ pub async fn fetch_layers(
         return Ok(None);
     };
     let _alone = lock(store, key::of_image(Some(chain))).await?;
-    let (mut top, present) = highest(store, &diff_ids)?;
+    let (mut top, present) = store.stack(stack)?;
     let missing = stack.iter().skip(present);
     let mut arriving =
         stream::iter(missing.map(|layer| fetch(store, images, name, layer, step, cancel))).buffered(LAYERS_AT_ONCE);
@@ -79,17 +78,6 @@ pub async fn fetch_layers(
         top = Some(store.attach(top.as_ref(), layer)?);
     }
     Ok(top)
-}
-
-/// The part of the stack that is there already, and how many layers it has.
-fn highest(store: &Store, diff_ids: &[DiffId]) -> Result<(Option<Snapshot>, usize), StepError> {
-    for present in (1..=diff_ids.len()).rev() {
-        let chain = ChainId::of(&diff_ids[..present]).expect("at least one layer");
-        if let Some(snapshot) = store.chain(&chain)? {
-            return Ok((Some(snapshot), present));
-        }
-    }
-    Ok((None, 0))
 }
 
 async fn fetch(
@@ -105,11 +93,8 @@ async fn fetch(
     }
     let mut flight = trace::flight_of("fetch", &layer.digest);
     flight.bytes(layer.size);
-    let content: Blob = match store.blob(&layer.digest)? {
-        Some(blob) => Box::new(File::open(&blob.path).map_err(|source| StepError::Blob {
-            path: blob.path,
-            source,
-        })?),
+    let content: Blob = match store.content(&layer.digest)? {
+        Some(content) => content.open()?,
         None => images.blob(name, layer).await?,
     };
     let content = Stoppable {
