@@ -25,7 +25,7 @@ use super::transfer::{create, write_all};
 
 /// Whether an item is an archive.
 pub(super) fn is_archive(source: &Source<'_>, item: &Item<'_>) -> Result<bool, FilesError> {
-    if !item.top().is_file() || item.top().size == 0 {
+    if !item.top().is_file() || item.top().size() == 0 {
         return Ok(false);
     }
     let file = content::open(source.root(), item.top())?;

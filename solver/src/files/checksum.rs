@@ -48,9 +48,10 @@ pub(super) fn checksum_of(
         let named = matters && named == Named::WhereItMatters;
         fields.bytes(if named { &item.name } else { b"" });
         fields.number(item.entries.len() as u64);
-        for (entry, digest) in item.entries.iter().zip(source.digests(item)?) {
+        let digests = source.digests(item)?;
+        for (at, entry) in item.entries.iter().enumerate() {
             fields.bytes(item.relative(entry));
-            fields.entry(source, entry, &digest);
+            fields.entry(source, entry, &digests.of(at));
         }
     }
     Ok(*fields.0.finalize().as_bytes())
@@ -73,13 +74,14 @@ pub(super) fn components_of(
 ) -> Result<Vec<(String, String)>, FilesError> {
     let mut components = Vec::new();
     for item in &selection.items {
-        for (entry, digest) in item.entries.iter().zip(source.digests(item)?) {
+        let digests = source.digests(item)?;
+        for (at, entry) in item.entries.iter().enumerate() {
             if components.len() == MOST_COMPONENTS {
                 return Ok(components);
             }
             if !entry.path.is_empty() {
                 let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
-                fields.entry(source, entry, &digest);
+                fields.entry(source, entry, &digests.of(at));
                 let short = fields.0.finalize().to_hex()[..16].to_owned();
                 components.push((component_name(item, entry), short));
             }
@@ -90,9 +92,9 @@ pub(super) fn components_of(
 
 fn component_name(item: &Item<'_>, entry: &Entry) -> String {
     let path = if item.top().is_directory() {
-        &entry.path
+        &*entry.path
     } else {
-        &item.name
+        &*item.name
     };
     String::from_utf8_lossy(path).into_owned()
 }
@@ -117,11 +119,11 @@ impl Fields {
         self.number(if is_root { 0 } else { u64::from(group) });
         match entry.kind {
             FileType::RegularFile => {
-                self.number(entry.size);
+                self.number(entry.size());
                 self.bytes(digest);
             }
-            FileType::Symlink => self.bytes(&entry.target),
-            FileType::BlockDevice | FileType::CharacterDevice => self.number(entry.device),
+            FileType::Symlink => self.bytes(entry.target()),
+            FileType::BlockDevice | FileType::CharacterDevice => self.number(entry.device()),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
-use super::entry::Entry;
+use super::entry::{Entry, Nanoseconds};
 use super::error::{At, FilesError};
 use super::root::Root;
 
@@ -55,9 +55,8 @@ pub(super) fn digest(root: &Root, entry: &Entry, buffer: &mut [u8]) -> Result<Co
         digest = *hasher.finalize().as_bytes();
     }
     let after = rustix::fs::fstat(&file).at("stat", &entry.path)?;
-    let same_change = i128::from(after.st_ctime) == i128::from(entry.changed.tv_sec)
-        && i128::from(after.st_ctime_nsec) == i128::from(entry.changed.tv_nsec);
-    let settled = entry.is_still(&after) && same_change;
+    let changed = Nanoseconds::of(after.st_ctime as _, after.st_ctime_nsec as _);
+    let settled = entry.is_still(&after) && changed == entry.changed;
     Ok(Content { digest, settled })
 }
 

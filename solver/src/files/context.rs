@@ -45,7 +45,7 @@ impl Context {
             excludes,
             digests: entries.iter().map(|_| OnceLock::new()).collect(),
             entries,
-            stat_cache: Mutex::new(StatCache::load(stat_cache)),
+            stat_cache: Mutex::new(StatCache::new(stat_cache)),
         })
     }
 
@@ -95,32 +95,32 @@ impl Context {
         below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
     }
 
-    /// The digests of the files at these places, the others being zero.
-    pub(super) fn digests(&self, places: impl Iterator<Item = usize> + Clone) -> Result<Vec<[u8; 32]>, FilesError> {
-        let files = places.clone().filter(|at| self.entries[*at].is_file());
-        let mut unknown: Vec<usize> = files.filter(|at| self.digests[*at].get().is_none()).collect();
-        {
-            let cache = self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
-            unknown.retain(|at| match cache.digest(&self.entries[*at]) {
-                Some(digest) => self.digests[*at].set(digest).is_err(),
-                None => true,
-            });
-        }
+    /// Finds out the digests of the files at these places; those that are known from an earlier build are not read.
+    pub(super) fn read(&self, places: impl Iterator<Item = usize>) -> Result<(), FilesError> {
+        let cache = || self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache().fill(&self.entries, &self.digests);
+        let is_unknown = |at: &usize| self.entries[*at].is_file() && self.digests[*at].get().is_none();
+        let unknown: Vec<u32> = places
+            .filter(is_unknown)
+            .filter_map(|at| u32::try_from(at).ok())
+            .collect();
         pool::each(unknown.len(), content::buffer, |buffer, piece| {
-            let at = unknown[piece];
+            let at = unknown[piece] as usize;
             let entry = &self.entries[at];
             let when = SystemTime::now();
             let content = content::digest(&self.root, entry, buffer)?;
-            let digest = *self.digests[at].get_or_init(|| content.digest);
+            self.digests[at].get_or_init(|| content.digest);
             if content.settled {
-                let mut cache = self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
-                cache.learn(entry, digest, when);
+                cache().learn(at, entry, when);
             }
             Ok(())
         })?;
-        self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner).save()?;
-        let digest = |at: usize| self.digests[at].get().copied().unwrap_or_default();
-        Ok(places.map(digest).collect())
+        cache().save(&self.entries, &self.digests)
+    }
+
+    /// The digest of the file at this place, zero if it is no file or was not read.
+    pub(super) fn digest(&self, at: usize) -> [u8; 32] {
+        self.digests[at].get().copied().unwrap_or_default()
     }
 }
 
@@ -130,7 +130,7 @@ impl Tree for Context {
         Ok(match found.map(|at| &self.entries[at]) {
             Err(_) => Node::Missing,
             Ok(entry) if entry.is_directory() => Node::Directory,
-            Ok(entry) if entry.kind == rustix::fs::FileType::Symlink => Node::Link(entry.target.clone()),
+            Ok(entry) if entry.kind == rustix::fs::FileType::Symlink => Node::Link(entry.target().to_vec()),
             Ok(_) => Node::Leaf,
         })
     }

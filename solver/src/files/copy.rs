@@ -192,10 +192,10 @@ impl Copier<'_> {
     fn put_special(&self, entry: &Entry, path: &[u8], destination: &Destination) -> Result<(), FilesError> {
         destination.make_room(path)?;
         if entry.kind == FileType::Symlink {
-            destination.make_link(path, &entry.target)?;
+            destination.make_link(path, entry.target())?;
             destination.set_owner(path, self.owner(entry))?;
         } else {
-            destination.make_node(path, entry.kind, entry.device)?;
+            destination.make_node(path, entry.kind, entry.device())?;
             destination.set_owner(path, self.owner(entry))?;
             destination.set_mode(path, self.mode(entry))?;
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use graph::pattern::{Pattern, has_wildcards};
 
@@ -55,7 +56,7 @@ pub(super) struct Item<'a> {
 
 /// The places of an item's entries in a list.
 #[derive(Clone, Debug)]
-enum Places {
+pub(super) enum Places {
     /// One after the other, from here on.
     From(usize),
     /// Here and there.
@@ -167,7 +168,7 @@ impl<'a> Source<'a> {
         if entries.is_empty() {
             return Err(not_found(self, asked));
         }
-        if let Some((errno, entry)) = entries.iter().find_map(|entry| Some((entry.problem?, entry))) {
+        if let Some((errno, entry)) = entries.iter().find_map(|entry| Some((entry.problem()?, entry))) {
             return Err(FilesError::Io {
                 action: "read",
                 path: shown(&entry.path),
@@ -192,16 +193,18 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The digests of an item's files, entry by entry; zero for what is no file.
-    pub(super) fn digests(&self, item: &Item<'_>) -> Result<Vec<[u8; 32]>, FilesError> {
+    /// Finds out the digests of an item's files.
+    pub(super) fn digests(&self, item: &Item<'_>) -> Result<Digests<'a>, FilesError> {
         match self {
-            Source::Context(context) => match &item.places {
-                Places::From(first) => context.digests(*first..first + item.entries.len()),
-                Places::At(places) => context.digests(places.iter().copied()),
-            },
+            Source::Context(context) => {
+                match &item.places {
+                    Places::From(first) => context.read(*first..first + item.entries.len())?,
+                    Places::At(places) => context.read(places.iter().copied())?,
+                }
+                Ok(Digests::Context(context, item.places.clone()))
+            }
             Source::Directory(root) => {
-                let digests: Vec<std::sync::OnceLock<[u8; 32]>> =
-                    item.entries.iter().map(|_| std::sync::OnceLock::new()).collect();
+                let digests: Vec<OnceLock<[u8; 32]>> = item.entries.iter().map(|_| OnceLock::new()).collect();
                 pool::each(digests.len(), content::buffer, |buffer, at| {
                     let entry = &item.entries[at];
                     if entry.is_file() {
@@ -210,11 +213,26 @@ impl<'a> Source<'a> {
                     }
                     Ok(())
                 })?;
-                Ok(digests
-                    .into_iter()
-                    .map(|digest| digest.into_inner().unwrap_or_default())
-                    .collect())
+                Ok(Digests::Own(digests))
             }
+        }
+    }
+}
+
+/// The digests of an item's files.
+pub(super) enum Digests<'a> {
+    /// They are with the context; the item's entries have these places there.
+    Context(&'a Context, Places),
+    Own(Vec<OnceLock<[u8; 32]>>),
+}
+
+impl Digests<'_> {
+    /// That of an entry; zero for what is no file.
+    pub(super) fn of(&self, entry: usize) -> [u8; 32] {
+        match self {
+            Digests::Context(context, Places::From(first)) => context.digest(first + entry),
+            Digests::Context(context, Places::At(places)) => context.digest(places[entry]),
+            Digests::Own(digests) => digests[entry].get().copied().unwrap_or_default(),
         }
     }
 }
@@ -223,9 +241,10 @@ impl<'a> Source<'a> {
 fn sifted(entries: &[Entry], first: usize, filter: &Filter) -> (Cow<'static, [Entry]>, Places) {
     let taken = filter.sift(entries);
     let places = taken.iter().map(|taken| first + taken.place).collect();
-    let entries = taken.iter().map(|taken| Entry {
-        implied: taken.implied,
-        ..entries[taken.place].clone()
+    let entries = taken.iter().map(|taken| {
+        let mut entry = entries[taken.place].clone();
+        entry.implied = taken.implied;
+        entry
     });
     (Cow::Owned(entries.collect()), Places::At(places))
 }

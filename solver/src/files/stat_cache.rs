@@ -7,26 +7,31 @@
 //!
 //! A file is remembered only if its change time lay a second or more back when it was read: a later change is then sure
 //! to have another one, however coarse the clock of the file system is.
+//!
+//! The records are never all in memory: they stream past the files of the context, which are put in the same order.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::Timespec;
-
-use super::entry::{Entry, Inode};
+use super::entry::{Entry, Inode, Nanoseconds};
 use super::error::FilesError;
 
 const MAGIC: &[u8; 16] = b"rbuild-stats-v1\n";
 const RECORD: usize = 80;
 const HEADER: usize = 48;
+const PIECE: usize = 1024 * RECORD;
 
-/// Files of other contexts are kept up to this many.
+/// Files that the context does not have are kept up to this many: it may be seen with other ignore patterns.
 const MOST: usize = 400_000;
 
 /// How far back a change must lie, in nanoseconds.
 const SETTLED: i128 = 1_000_000_000;
+
+/// The digest of each file of a context, once it is known.
+pub(super) type Digests = [OnceLock<[u8; 32]>];
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
@@ -41,130 +46,275 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct StatCache {
     file: PathBuf,
-    /// Sorted by inode.
-    known: Vec<Record>,
-    learned: Vec<Record>,
+    /// The places of the context's files, sorted by inode; filled with the first look into the file.
+    by_inode: Option<Vec<u32>>,
+    /// The places of files that were read and may be remembered.
+    learned: Vec<u32>,
 }
 
 impl StatCache {
-    /// What the file holds.
-    pub(super) fn load(file: &Path) -> StatCache {
+    /// What is in the file, which is looked into when a digest is first needed.
+    pub(super) fn new(file: &Path) -> StatCache {
         StatCache {
             file: file.to_owned(),
-            known: fs::read(file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default(),
+            by_inode: None,
             learned: Vec::new(),
         }
     }
 
-    /// The digest of a file, if it is the same as when it was last read.
-    pub(super) fn digest(&self, entry: &Entry) -> Option<[u8; 32]> {
-        let found = self
-            .known
-            .binary_search_by_key(&entry.inode, |record| record.inode)
-            .ok()?;
-        let record = &self.known[found];
-        let same = record.size == entry.size
-            && Some(record.modified) == nanoseconds(entry.modified)
-            && Some(record.changed) == nanoseconds(entry.changed);
-        same.then_some(record.digest)
-    }
-
-    /// Remembers the digest of a file that was read at `when`.
-    pub(super) fn learn(&mut self, entry: &Entry, digest: [u8; 32], when: SystemTime) {
-        let (Some(modified), Some(changed)) = (nanoseconds(entry.modified), nanoseconds(entry.changed)) else {
-            return;
-        };
-        let now = when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        if i128::try_from(now).unwrap_or_default() - i128::from(changed) < SETTLED {
+    /// Fills in the digests of the files that are the same as when they were last read. Does so once.
+    pub(super) fn fill(&mut self, entries: &[Entry], digests: &Digests) {
+        if self.by_inode.is_some() {
             return;
         }
-        self.learned.push(Record {
-            inode: entry.inode,
-            size: entry.size,
-            modified,
-            changed,
-            digest,
+        let by_inode = self.by_inode.insert(files_by_inode(entries));
+        let mut files = by_inode.iter().map(|place| *place as usize).peekable();
+        // A file that cannot be read to its end is as good as none: what it said until then was verified.
+        let _ = each_record(&self.file, |record| {
+            while files.next_if(|at| entries[*at].inode < record.inode).is_some() {}
+            while let Some(at) = files.next_if(|at| entries[*at].inode == record.inode) {
+                if record.is_of(&entries[at]) {
+                    let _ = digests[at].set(record.digest);
+                }
+            }
+            Ok(())
         });
     }
 
-    /// Writes what was learned.
-    pub(super) fn save(&mut self) -> Result<(), FilesError> {
+    /// Notes that the file at a place was read at `when` and may be remembered.
+    pub(super) fn learn(&mut self, at: usize, entry: &Entry, when: SystemTime) {
+        let (Some(_), Some(changed)) = (modified(entry), entry.changed.told()) else {
+            return;
+        };
+        let now = when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        if i128::try_from(now).unwrap_or_default() - i128::from(changed) >= SETTLED {
+            self.learned.extend(u32::try_from(at));
+        }
+    }
+
+    /// Writes what was learned, with what was known before.
+    pub(super) fn save(&mut self, entries: &[Entry], digests: &Digests) -> Result<(), FilesError> {
         if self.learned.is_empty() {
             return Ok(());
         }
-        self.learned.sort_by_key(|record| record.inode);
-        self.learned.dedup_by_key(|record| record.inode);
-        let learned = std::mem::take(&mut self.learned);
-        let room = MOST.saturating_sub(learned.len());
-        self.known
-            .retain(|record| learned.binary_search_by_key(&record.inode, |new| new.inode).is_err());
-        self.known.truncate(room);
-        self.known.extend(learned);
-        self.known.sort_by_key(|record| record.inode);
-        replace(&self.file, &encode(&self.known)).map_err(|source| FilesError::StatCache {
+        let mut learned = std::mem::take(&mut self.learned);
+        learned.sort_unstable_by_key(|at| entries[*at as usize].inode);
+        learned.dedup_by_key(|at| entries[*at as usize].inode);
+        let learned = learned.iter().filter_map(|at| {
+            let (entry, digest) = (&entries[*at as usize], digests[*at as usize].get()?);
+            Record::new(entry, *digest)
+        });
+        let by_inode = self.by_inode.as_deref().unwrap_or_default();
+        let own = by_inode.iter().map(|at| &entries[*at as usize]);
+        merge(&self.file, learned, own).map_err(|source| FilesError::StatCache {
             path: self.file.clone(),
             source,
         })
     }
 }
 
-fn nanoseconds(time: Timespec) -> Option<i64> {
-    let seconds: i64 = time.tv_sec;
-    seconds.checked_mul(1_000_000_000)?.checked_add(time.tv_nsec)
-}
-
-fn encode(records: &[Record]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(records.len() * RECORD);
-    for record in records {
-        body.extend(record.inode.device.to_le_bytes());
-        body.extend(record.inode.number.to_le_bytes());
-        body.extend(record.size.to_le_bytes());
-        body.extend(record.modified.to_le_bytes());
-        body.extend(record.changed.to_le_bytes());
-        body.extend([0; 8]);
-        body.extend(record.digest);
-    }
-    [MAGIC.as_slice(), blake3::hash(&body).as_bytes(), &body].concat()
-}
-
-fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
-    let (header, body) = bytes.split_at_checked(HEADER)?;
-    let whole = header.starts_with(MAGIC) && header[MAGIC.len()..] == *blake3::hash(body).as_bytes();
-    let (records, rest) = body.as_chunks::<RECORD>();
-    if !whole || !rest.is_empty() {
-        return None;
-    }
-    let records: Vec<Record> = records
-        .iter()
-        .map(|record| {
-            let (numbers, digest) = record.split_at(RECORD - 32);
-            let (numbers, _) = numbers.as_chunks::<8>();
-            let mut whole = [0; 32];
-            whole.copy_from_slice(digest);
-            Record {
-                inode: Inode {
-                    device: u64::from_le_bytes(numbers[0]),
-                    number: u64::from_le_bytes(numbers[1]),
-                },
-                size: u64::from_le_bytes(numbers[2]),
-                modified: i64::from_le_bytes(numbers[3]),
-                changed: i64::from_le_bytes(numbers[4]),
-                digest: whole,
-            }
+impl Record {
+    fn new(entry: &Entry, digest: [u8; 32]) -> Option<Record> {
+        Some(Record {
+            inode: entry.inode,
+            size: entry.size(),
+            modified: modified(entry)?,
+            changed: entry.changed.told()?,
+            digest,
         })
-        .collect();
-    records.is_sorted_by_key(|record| record.inode).then_some(records)
+    }
+
+    /// Whether this is about the file as it is.
+    fn is_of(&self, entry: &Entry) -> bool {
+        self.inode == entry.inode
+            && self.size == entry.size()
+            && Some(self.modified) == modified(entry)
+            && Some(self.changed) == entry.changed.told()
+    }
+
+    fn to_bytes(self) -> [u8; RECORD] {
+        let mut bytes = [0; RECORD];
+        let numbers = [self.inode.device, self.inode.number, self.size];
+        let times = [self.modified, self.changed].map(i64::cast_unsigned);
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers.into_iter().chain(times)) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[RECORD - 32..].copy_from_slice(&self.digest);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; RECORD]) -> Record {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&bytes[RECORD - 32..]);
+        Record {
+            inode: Inode {
+                device: u64::from_le_bytes(numbers[0]),
+                number: u64::from_le_bytes(numbers[1]),
+            },
+            size: u64::from_le_bytes(numbers[2]),
+            modified: i64::from_le_bytes(numbers[3]),
+            changed: i64::from_le_bytes(numbers[4]),
+            digest,
+        }
+    }
 }
 
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+fn modified(entry: &Entry) -> Option<i64> {
+    Nanoseconds::of(entry.modified.tv_sec, entry.modified.tv_nsec).told()
+}
+
+/// The places of all files, sorted by inode.
+fn files_by_inode(entries: &[Entry]) -> Vec<u32> {
+    let files = entries.iter().enumerate().filter(|(_, entry)| entry.is_file());
+    let mut places: Vec<u32> = files.filter_map(|(at, _)| u32::try_from(at).ok()).collect();
+    places.sort_unstable_by_key(|at| entries[*at as usize].inode);
+    places
+}
+
+/// Shows all records in their order, if there is a file and it is whole.
+fn each_record(file: &Path, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<()> {
+    let mut file = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    if !is_whole(&mut file)? {
+        return Ok(());
+    }
+    let mut records = BufReader::with_capacity(PIECE, file);
+    let mut bytes = [0; RECORD];
+    loop {
+        match records.read_exact(&mut bytes) {
+            Ok(()) => show(Record::from_bytes(&bytes))?,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the file has the form it should have; if so, the first record is what is read next.
+fn is_whole(file: &mut File) -> io::Result<bool> {
+    let mut header = [0; HEADER];
+    let mut piece = vec![0; PIECE];
+    if file.read_exact(&mut header).is_err() || !header.starts_with(MAGIC) {
+        return Ok(false);
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut last = None;
+    loop {
+        let mut filled = 0;
+        while filled < piece.len() {
+            match file.read(&mut piece[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        let (records, rest) = piece[..filled].as_chunks::<RECORD>();
+        if !rest.is_empty() {
+            return Ok(false);
+        }
+        for record in records {
+            let inode = Some(Record::from_bytes(record).inode);
+            if inode < last {
+                return Ok(false);
+            }
+            last = inode;
+        }
+        hasher.update(&piece[..filled]);
+        if filled < piece.len() {
+            break;
+        }
+    }
+    file.seek(SeekFrom::Start(HEADER as u64))?;
+    Ok(header[MAGIC.len()..] == *hasher.finalize().as_bytes())
+}
+
+/// Writes the file anew, with the records of `learned` in the place of those it has of the same files, and without those
+/// that are not true any more of files of the context, which are `own`. Both are sorted by inode.
+fn merge<'e>(
+    file: &Path,
+    learned: impl Iterator<Item = Record>,
+    own: impl Iterator<Item = &'e Entry>,
+) -> io::Result<()> {
+    let (mut learned, mut own) = (learned.peekable(), own.peekable());
+    replace(file, |new| {
+        let mut others = 0;
+        each_record(file, |record| {
+            while let Some(before) = learned.next_if(|new| new.inode < record.inode) {
+                new.add(before)?;
+            }
+            while own.next_if(|entry| entry.inode < record.inode).is_some() {}
+            if learned.peek().is_some_and(|new| new.inode == record.inode) {
+                return Ok(());
+            }
+            match own.peek().filter(|entry| entry.inode == record.inode) {
+                Some(entry) if record.is_of(entry) => new.add(record),
+                Some(_) => Ok(()),
+                None if others < MOST => {
+                    others += 1;
+                    new.add(record)
+                }
+                None => Ok(()),
+            }
+        })?;
+        learned.try_for_each(|record| new.add(record))
+    })
+}
+
+/// A file being written.
+struct NewFile {
+    file: File,
+    hasher: blake3::Hasher,
+    piece: Vec<u8>,
+}
+
+impl NewFile {
+    /// Leaves room for the header.
+    fn create(path: &Path) -> io::Result<NewFile> {
+        let mut file = File::create(path)?;
+        file.write_all(&[0; HEADER])?;
+        Ok(NewFile {
+            file,
+            hasher: blake3::Hasher::new(),
+            piece: Vec::with_capacity(PIECE),
+        })
+    }
+
+    fn add(&mut self, record: Record) -> io::Result<()> {
+        self.piece.extend_from_slice(&record.to_bytes());
+        match self.piece.len() >= PIECE {
+            true => self.write(),
+            false => Ok(()),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.piece);
+        self.file.write_all(&self.piece)?;
+        self.piece.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.write()?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(MAGIC)?;
+        self.file.write_all(self.hasher.finalize().as_bytes())
+    }
+}
+
+/// Puts what `fill` writes in the place of the file.
+fn replace(file: &Path, fill: impl FnOnce(&mut NewFile) -> io::Result<()>) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.{:?}.new", std::process::id(), std::thread::current().id()));
     let temporary = folder.join(name);
-    let written = fs::File::create(&temporary)
-        .and_then(|mut new| new.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, file));
+    let written = NewFile::create(&temporary).and_then(|mut new| {
+        fill(&mut new)?;
+        new.finish()?;
+        fs::rename(&temporary, file)
+    });
     if written.is_err() {
         // What could not be put in place is of no use; the first error is the one to tell.
         let _ = fs::remove_file(&temporary);

@@ -145,7 +145,7 @@ fn finish(original: &OwnedFd, new: &OwnedFd, file: &File<'_>) -> Result<(), File
 }
 
 fn copy_bytes(from: &OwnedFd, to: &OwnedFd, entry: &Entry, refused: &Refused, buffer: &mut [u8]) -> io::Result<()> {
-    if entry.size <= SMALL {
+    if entry.size() <= SMALL {
         return read_and_write(from, to, buffer);
     }
     if !refused.reflink.load(Ordering::Relaxed) {
@@ -154,8 +154,8 @@ fn copy_bytes(from: &OwnedFd, to: &OwnedFd, entry: &Entry, refused: &Refused, bu
             Err(_) => refused.reflink.store(true, Ordering::Relaxed),
         }
     }
-    if entry.stored.saturating_add(SMALL) < entry.size {
-        return copy_around_holes(from, to, entry.size, buffer);
+    if entry.is_sparse() {
+        return copy_around_holes(from, to, entry.size(), buffer);
     }
     if !refused.kernel_copy.load(Ordering::Relaxed) {
         match copy_in_kernel(from, to) {

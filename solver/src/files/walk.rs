@@ -3,12 +3,12 @@
 //! Folders wait in a queue; when the tree turns out to be big, several threads take from it. A folder that is left
 //! out is not looked into, unless something below could be taken; it is then an implied part of the tree, if something is.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
-use super::entry::Entry;
+use super::entry::{Entry, EntryPath};
 use super::error::{At, FilesError};
 use super::filter::{Carried, Filter, holding};
 use super::path::{join, relative, walk_order};
@@ -17,6 +17,12 @@ use super::root::Root;
 
 /// How many folders one thread reads before others are called.
 const SMALL: usize = 32;
+
+/// So many bytes of paths share an allocation.
+const PATHS: usize = 1 << 20;
+
+/// Room for more entries than this is not kept for the next folder.
+const MANY: usize = 1 << 13;
 
 /// A folder to look into.
 struct Folder {
@@ -29,6 +35,10 @@ struct Folder {
 struct Found {
     entries: Vec<Entry>,
     unreadable: Vec<(Vec<u8>, Errno)>,
+    /// The paths of the last entries, which have only places in here yet.
+    paths: Vec<u8>,
+    /// The first of those entries.
+    unnamed: usize,
 }
 
 /// The entry at `top`, and all below if it is a directory.
@@ -64,13 +74,15 @@ fn entry_at(root: &Root, path: &[u8]) -> Result<Option<Entry>, FilesError> {
             .into_bytes(),
         _ => Vec::new(),
     };
-    Ok(Some(Entry::new(path.to_vec(), &stat, target)))
+    Ok(Some(Entry::new(path.to_vec().into(), &stat, target)))
 }
 
-/// Folders that wait, and how many are being read and may bring more.
+/// Folders that wait, how many are being read and may bring more, and what was found: all in one place, for what each
+/// thread keeps apart would be there twice when it is put together.
 struct Queue {
     folders: Vec<Folder>,
     busy: usize,
+    found: Found,
 }
 
 fn walk_together(
@@ -78,23 +90,20 @@ fn walk_together(
     top: &[u8],
     folders: Vec<Folder>,
     filter: &Filter,
-    mut found: Found,
+    found: Found,
 ) -> Result<Found, FilesError> {
-    let queue = Mutex::new(Queue { folders, busy: 0 });
+    let busy = 0;
+    let queue = Mutex::new(Queue { folders, busy, found });
     let news = Condvar::new();
-    let parts = std::thread::scope(|scope| {
+    let ends = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..pool::threads())
             .map(|_| scope.spawn(|| read_from_queue(root, top, &queue, &news, filter)))
             .collect();
-        let parts: Vec<_> = readers.into_iter().map(pool::joined).collect();
-        parts
+        let ends: Vec<_> = readers.into_iter().map(pool::joined).collect();
+        ends
     });
-    for part in parts {
-        let part = part?;
-        found.entries.extend(part.entries);
-        found.unreadable.extend(part.unreadable);
-    }
-    Ok(found)
+    ends.into_iter().collect::<Result<(), _>>()?;
+    Ok(queue.into_inner().unwrap_or_else(PoisonError::into_inner).found)
 }
 
 fn read_from_queue(
@@ -103,7 +112,7 @@ fn read_from_queue(
     queue: &Mutex<Queue>,
     news: &Condvar,
     filter: &Filter,
-) -> Result<Found, FilesError> {
+) -> Result<(), FilesError> {
     let mut found = Found::default();
     let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -113,6 +122,7 @@ fn read_from_queue(
             let read = found.read(root, &folder, top, filter);
             waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.busy -= 1;
+            waiting.found.take(&mut found);
             match read {
                 Ok(more) => waiting.folders.extend(more),
                 Err(error) => {
@@ -123,7 +133,7 @@ fn read_from_queue(
             }
             news.notify_all();
         } else if waiting.busy == 0 {
-            return Ok(found);
+            return Ok(());
         } else {
             waiting = news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -131,6 +141,28 @@ fn read_from_queue(
 }
 
 impl Found {
+    /// Takes all that another has found.
+    fn take(&mut self, other: &mut Found) {
+        if other.entries.len() > self.entries.len() {
+            std::mem::swap(&mut self.entries, &mut other.entries);
+        }
+        self.entries.append(&mut other.entries);
+        self.unreadable.append(&mut other.unreadable);
+        self.unnamed = self.entries.len();
+        other.unnamed = 0;
+        other.entries.shrink_to(MANY);
+    }
+
+    /// Gives the last entries their paths, which they had only places of.
+    fn name(&mut self) {
+        let all = Arc::new(self.paths.clone());
+        for entry in &mut self.entries[self.unnamed..] {
+            entry.path = entry.path.of(&all);
+        }
+        self.paths.clear();
+        self.unnamed = self.entries.len();
+    }
+
     /// Adds the entries of a folder below `top`, and gives the folders among them.
     fn read(&mut self, root: &Root, folder: &Folder, top: &[u8], filter: &Filter) -> Result<Vec<Folder>, FilesError> {
         let opened = root.open_resolved(&folder.path, OFlags::RDONLY | OFlags::DIRECTORY);
@@ -142,6 +174,8 @@ impl Found {
             }
         };
         let mut folders = Vec::new();
+        self.unnamed = self.entries.len();
+        let unnamed = Arc::default();
         for listed in Dir::read_from(&fd).at("read", &folder.path)? {
             let listed = listed.at("read", &folder.path)?;
             let name = listed.file_name().to_bytes();
@@ -177,12 +211,17 @@ impl Found {
             } else if !taken {
                 continue;
             }
-            let implied = !taken;
-            self.entries.push(Entry {
-                implied,
-                ..Entry::new(path, &stat, target)
-            });
+            let start = self.paths.len();
+            self.paths.extend_from_slice(&path);
+            let path = EntryPath::part_of(&unnamed, start..self.paths.len());
+            let mut entry = Entry::new(path, &stat, target);
+            entry.implied = !taken;
+            self.entries.push(entry);
+            if self.paths.len() >= PATHS {
+                self.name();
+            }
         }
+        self.name();
         Ok(folders)
     }
 
@@ -191,7 +230,7 @@ impl Found {
         self.entries.sort_unstable_by(|a, b| walk_order(&a.path, &b.path));
         for (path, errno) in self.unreadable {
             if let Ok(at) = self.entries.binary_search_by(|entry| walk_order(&entry.path, &path)) {
-                self.entries[at].problem = Some(errno);
+                self.entries[at].set_problem(errno);
             }
         }
         if self.entries.iter().any(|entry| entry.implied) {
