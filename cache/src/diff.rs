@@ -12,16 +12,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::failed;
 use crate::overlay::{Found, Merged, Shown, is_opaque, is_whiteout};
 use crate::tar_writer::{EntryKind, Header, TarWriter};
 use crate::{Error, Snapshot};
+
+const CAPABILITY: &str = "security.capability";
+/// Directories within more than so many others are not held open.
+const MOST_OPEN: usize = 64;
 
 /// Writes the changes of `snapshot` to `target`, with no time later than `latest`; gives it back with the newest time of an
 /// entry.
@@ -37,7 +42,8 @@ pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W, latest: Option<i64
         buffer: vec![0; 128 * 1024],
     };
     let below = Merged::root(snapshot.parent().as_ref());
-    diff.directory(&directory, &mut Vec::new(), Some(&below), is_opaque(&directory))?;
+    let hides = is_opaque(&directory);
+    diff.directory(directory.clone(), &mut Vec::new(), Some(&below), hides)?;
     let target = diff.archive.finish().map_err(failed("archive", &directory))?;
     Ok((target, diff.newest))
 }
@@ -45,7 +51,12 @@ pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W, latest: Option<i64
 /// The file capability of the file at `path`.
 pub(crate) fn capability(path: &Path) -> Result<Option<Vec<u8>>, Errno> {
     let mut value = [0; 64];
-    match rustix::fs::lgetxattr(path, "security.capability", &mut value) {
+    told(rustix::fs::lgetxattr(path, CAPABILITY, &mut value), &value)
+}
+
+/// What the kernel answered when asked for a capability.
+fn told(length: Result<usize, Errno>, value: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    match length {
         Ok(length) => Ok(Some(value[..length].to_vec()).filter(|value| !value.is_empty())),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
         Err(error) => Err(error),
@@ -65,6 +76,12 @@ struct Diff<W> {
     buffer: Vec<u8>,
 }
 
+/// A directory being walked. Names are looked up in it, not by long paths from the root.
+struct Place {
+    path: PathBuf,
+    open: Option<OwnedFd>,
+}
+
 /// A name in the directory being walked.
 enum Here {
     /// The snapshot's directory has it.
@@ -78,13 +95,17 @@ impl<W: Write> Diff<W> {
     /// hidden.
     fn directory(
         &mut self,
-        directory: &Path,
+        directory: PathBuf,
         name: &mut Vec<u8>,
         below: Option<&Merged>,
         hides: bool,
     ) -> Result<(), Error> {
-        for (child, here) in children(directory, below.filter(|_| hides))? {
-            let path = directory.join(&child);
+        let (mut place, children) = Place::enter(directory, below.filter(|_| hides))?;
+        if self.pending.len() > MOST_OPEN {
+            place.open = None;
+        }
+        for (child, here) in children {
+            let path = place.path.join(&child);
             let shown = match below {
                 Some(below) => below.child(&child)?,
                 None => Shown::Nothing,
@@ -93,7 +114,7 @@ impl<W: Write> Diff<W> {
             match here {
                 Here::Brought(stat) if !is_whiteout(&stat) => {
                     name.extend_from_slice(child.as_bytes());
-                    self.entry(&Found { path, stat }, name, &shown, hides)?;
+                    self.entry(&place, &Found { path, stat }, (name, &shown, hides))?;
                 }
                 _ if matches!(shown, Shown::Nothing) => {}
                 _ => self.removal(name, &child)?,
@@ -106,22 +127,27 @@ impl<W: Write> Diff<W> {
     fn removal(&mut self, directory: &[u8], child: &OsStr) -> Result<(), Error> {
         self.tell_pending()?;
         let name = [directory, b".wh.", child.as_bytes()].concat();
-        self.begin(&Header::new(EntryKind::File, name))
+        self.begin(Header::new(EntryKind::File, name))
     }
 
     /// Tells one entry and what is in it, as far as it differs from what is `shown` below.
-    fn entry(&mut self, here: &Found, name: &mut Vec<u8>, shown: &Shown, hidden: bool) -> Result<(), Error> {
-        let Some(mut header) = header(here, name)? else {
+    fn entry(
+        &mut self,
+        place: &Place,
+        here: &Found,
+        (name, shown, hidden): (&mut Vec<u8>, &Shown, bool),
+    ) -> Result<(), Error> {
+        let Some(kind) = kind(&here.stat) else {
             return Ok(());
         };
         let same = match shown {
             Shown::Nothing => false,
             Shown::File(found) | Shown::Directory(found, _) => same(here, found)?,
         };
-        if header.kind == EntryKind::Directory {
+        if kind == EntryKind::Directory {
             let depth = self.pending.len();
             name.push(b'/');
-            self.pending.push(header);
+            self.pending.push(header(here, kind, name)?);
             if !same {
                 self.tell_pending()?;
             }
@@ -130,7 +156,7 @@ impl<W: Write> Diff<W> {
                 _ => None,
             };
             let hides = hidden || is_opaque(&here.path);
-            self.directory(&here.path, name, below, hides)?;
+            self.directory(here.path.clone(), name, below, hides)?;
             self.pending.truncate(depth);
             return Ok(());
         }
@@ -138,22 +164,43 @@ impl<W: Write> Diff<W> {
             return Ok(());
         }
         self.tell_pending()?;
-        if here.stat.st_nlink > 1 {
-            let inode = (here.stat.st_dev, here.stat.st_ino);
-            match self.links.get(&inode) {
-                Some(first) => {
-                    header.kind = EntryKind::HardLink;
-                    header.link.clone_from(first);
-                    header.size = 0;
-                }
-                None => drop(self.links.insert(inode, name.clone())),
+        let mut header = header(here, kind, name)?;
+        if kind == EntryKind::File {
+            return self.file(header, place, here);
+        }
+        self.link_again(&mut header, &here.stat);
+        self.begin(header)
+    }
+
+    fn file(&mut self, mut header: Header, place: &Place, here: &Found) -> Result<(), Error> {
+        let file = place.open(&here.path).map_err(failed("read", &here.path))?;
+        let mut value = [0; 64];
+        let length = rustix::fs::fgetxattr(&file, CAPABILITY, &mut value);
+        header.capability = told(length, &value).map_err(failed("read the capability of", &here.path))?;
+        self.link_again(&mut header, &here.stat);
+        let size = header.size;
+        self.begin(header)?;
+        if size > 0 {
+            self.content(file, &here.path, size)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the entry a link, if its inode has been told under another name.
+    fn link_again(&mut self, header: &mut Header, stat: &Stat) {
+        if stat.st_nlink < 2 {
+            return;
+        }
+        let inode = (stat.st_dev, stat.st_ino);
+        match self.links.get(&inode) {
+            Some(first) => {
+                header.kind = EntryKind::HardLink;
+                header.link.clone_from(first);
+                header.size = 0;
             }
+            None => drop(self.links.insert(inode, header.name.clone())),
         }
-        self.begin(&header)?;
-        if header.size > 0 {
-            self.content(&here.path, header.size)?;
-        }
-        Ok(())
     }
 
     fn tell_pending(&mut self) -> Result<(), Error> {
@@ -162,23 +209,20 @@ impl<W: Write> Diff<W> {
             if !self.pending[position].name.is_empty() {
                 let header = self.pending[position].clone();
                 self.pending[position].name.clear();
-                self.begin(&header)?;
+                self.begin(header)?;
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self, header: &Header) -> Result<(), Error> {
-        let header = Header {
-            time: header.time.min(self.latest),
-            ..header.clone()
-        };
+    fn begin(&mut self, mut header: Header) -> Result<(), Error> {
+        header.time = header.time.min(self.latest);
         self.newest = self.newest.max(header.time);
         self.archive.begin(&header).map_err(failed("archive", &self.root))
     }
 
-    fn content(&mut self, path: &Path, size: u64) -> Result<(), Error> {
-        let mut file = File::open(path).map_err(failed("read", path))?.take(size);
+    fn content(&mut self, file: File, path: &Path, size: u64) -> Result<(), Error> {
+        let mut file = file.take(size);
         let mut left = size;
         while left > 0 {
             let read = file.read(&mut self.buffer).map_err(failed("read", path))?;
@@ -194,37 +238,59 @@ impl<W: Write> Diff<W> {
     }
 }
 
-/// The names to look at in a directory, sorted by their bytes.
-fn children(directory: &Path, hidden: Option<&Merged>) -> Result<BTreeMap<OsString, Here>, Error> {
-    let mut children = BTreeMap::new();
-    if let Some(hidden) = hidden {
-        children.extend(hidden.names()?.into_iter().map(|name| (name, Here::Hidden)));
+impl Place {
+    /// Opens a directory and finds the names to look at in it, sorted by their bytes.
+    fn enter(path: PathBuf, hidden: Option<&Merged>) -> Result<(Place, BTreeMap<OsString, Here>), Error> {
+        let mut children = BTreeMap::new();
+        if let Some(hidden) = hidden {
+            children.extend(hidden.names()?.into_iter().map(|name| (name, Here::Hidden)));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed("read", &path))?;
+        for entry in Dir::read_from(&open).map_err(failed("read", &path))? {
+            let entry = entry.map_err(failed("read", &path))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let stat = rustix::fs::statat(&open, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| failed("read", &path.join(name))(error))?;
+            children.insert(name.to_owned(), Here::Brought(stat));
+        }
+        let open = Some(open);
+        Ok((Place { path, open }, children))
     }
-    for entry in std::fs::read_dir(directory).map_err(failed("read", directory))? {
-        let entry = entry.map_err(failed("read", directory))?;
-        let path = entry.path();
-        let stat = rustix::fs::lstat(&path).map_err(failed("read", &path))?;
-        children.insert(entry.file_name(), Here::Brought(stat));
+
+    /// Opens the file at `path`, which is in this directory.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match (&self.open, path.file_name()) {
+            (Some(open), Some(name)) => rustix::fs::openat(open, name, flags, Mode::empty()),
+            _ => rustix::fs::open(path, flags, Mode::empty()),
+        }?;
+        Ok(file.into())
     }
-    Ok(children)
 }
 
 /// `None` for what layers do not hold.
-fn header(found: &Found, name: &[u8]) -> Result<Option<Header>, Error> {
+fn kind(stat: &Stat) -> Option<EntryKind> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Some(EntryKind::File),
+        FileType::Directory => Some(EntryKind::Directory),
+        FileType::Symlink => Some(EntryKind::Symlink),
+        FileType::CharacterDevice => Some(EntryKind::CharacterDevice),
+        FileType::BlockDevice => Some(EntryKind::BlockDevice),
+        FileType::Fifo => Some(EntryKind::Fifo),
+        _ => None,
+    }
+}
+
+/// The header of an entry, without its capability.
+fn header(found: &Found, kind: EntryKind, name: &[u8]) -> Result<Header, Error> {
     let Found { path, stat } = found;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => EntryKind::File,
-        FileType::Directory => EntryKind::Directory,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::CharacterDevice => EntryKind::CharacterDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        FileType::Fifo => EntryKind::Fifo,
-        _ => return Ok(None),
-    };
     let mut header = Header::new(kind, name.to_vec());
     match kind {
         EntryKind::File => header.size = stat.st_size.cast_unsigned(),
-        EntryKind::Directory => header.name.push(b'/'),
         EntryKind::Symlink => {
             let target = rustix::fs::readlink(path, Vec::new()).map_err(failed("read", path))?;
             header.link = target.into_bytes();
@@ -232,15 +298,12 @@ fn header(found: &Found, name: &[u8]) -> Result<Option<Header>, Error> {
         EntryKind::CharacterDevice | EntryKind::BlockDevice => {
             header.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         }
-        EntryKind::Fifo | EntryKind::HardLink => {}
+        EntryKind::Directory | EntryKind::Fifo | EntryKind::HardLink => {}
     }
     header.mode = stat.st_mode & 0o7777;
     (header.uid, header.gid) = (stat.st_uid, stat.st_gid);
     header.time = stat.st_mtime;
-    if kind == EntryKind::File {
-        header.capability = capability(path).map_err(failed("read the capability of", path))?;
-    }
-    Ok(Some(header))
+    Ok(header)
 }
 
 /// Whether nothing changed that a layer would tell.

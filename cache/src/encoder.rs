@@ -2,10 +2,19 @@
 
 use std::io::{self, Write};
 
+use zstd::zstd_safe::CParameter;
+
 use crate::BlobWriter;
 use crate::blocks::{Block, Target};
 use crate::gzip::GzipWriter;
 use crate::layer::{Compression, DEFAULT_GZIP, DEFAULT_ZSTD};
+
+/// What a thread of zstd compresses at a time, and how much of a window it looks back. Zstd's own choice, jobs of four
+/// windows, needs 120 MiB of memory where this needs 25, for 0.7 % in size.
+const JOB: u32 = 2 << 20;
+const QUARTER: u32 = 7;
+/// Levels beyond have windows larger than such jobs: whoever asks for them gives them their memory.
+const MOST_CUT: i32 = 9;
 
 /// A compressor of one of the kinds.
 pub(crate) enum Encoder {
@@ -27,6 +36,10 @@ impl Encoder {
                 let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
                 // With one worker or many the jobs are cut alike; with none they are not cut at all.
                 encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
+                if level <= MOST_CUT {
+                    encoder.set_parameter(CParameter::JobSize(JOB))?;
+                    encoder.set_parameter(CParameter::OverlapSizeLog(QUARTER))?;
+                }
                 Ok(Encoder::Zstd(encoder))
             }
         }

@@ -217,13 +217,12 @@ fn put_text(field: &mut [u8], text: &[u8]) {
 /// Octal with leading zeros and a zero byte; 0 for what does not fit and has a record.
 fn put_number(field: &mut [u8], number: u64) {
     let digits = field.len() - 1;
-    let text = format!("{number:0digits$o}");
-    let text = if text.len() > digits {
-        format!("{:0digits$o}", 0)
-    } else {
-        text
-    };
-    field[..digits].copy_from_slice(text.as_bytes());
+    let fits = digits * 3 >= 64 || number >> (digits * 3) == 0;
+    let mut rest = if fits { number } else { 0 };
+    for place in field[..digits].iter_mut().rev() {
+        *place = b'0' + (rest & 7) as u8;
+        rest >>= 3;
+    }
 }
 
 /// Puts in the checksum, which counts its own field as spaces.
