@@ -88,11 +88,11 @@ class Bench:
                 os.makedirs(os.path.join(self.trees[name], folder), exist_ok=True)
         return self.trees[name]
 
-    def prepare_bases(self, stage, builders=None):
-        """Has the base, unpacked, where the builders find it before they are measured."""
-        context = self.context("bases", stage + "RUN :\n")
+    def prepare_bases(self, names, builders=None):
+        """Has the bases, unpacked, where the builders find them before they are measured."""
+        contexts = [self.context("base-" + name, self.base(name) + "RUN :\n") for name in names]
         for builder in builders or self.builders:
-            builder.prepare([context])
+            builder.prepare(contexts)
 
     def quiet(self, command):
         return kinds.quiet(command, cwd=self.folder)

@@ -21,7 +21,7 @@ class Context:
     }
 
     def prepare(self, bench):
-        bench.prepare_bases(bench.base("busybox"))
+        bench.prepare_bases(["busybox"])
         self.context = bench.context("context", bench.base("busybox") + "COPY . /app\n")
         inputs.make("files", bench.scaled(50_000), 4640, self.context + "/src")
 
@@ -30,7 +30,7 @@ class Context:
             self.three(bench, builder, output, "t" if output == "tag" else "")
         builder.tidy()
         if builder.tidies:
-            bench.prepare_bases(bench.base("busybox"), [builder])
+            bench.prepare_bases(["busybox"], [builder])
 
     def three(self, bench, builder, output, mark):
         builder.fresh()

@@ -15,7 +15,7 @@ class Pull:
     def prepare(self, bench):
         self.layers, self.turns = bench.path("layers"), {}
         inputs.make("layers", LAYERS, int(bench.scale * 500e6), self.layers)
-        bench.prepare_bases(bench.base("busybox"))
+        bench.prepare_bases(["busybox"])
 
     def image(self, bench):
         """A new image for each turn; the turn before it is nobody's any more."""

@@ -14,7 +14,7 @@ class Size:
             "i-instructions": "that many instructions, one in ten a RUN", "i-cached": "the same again"}
 
     def prepare(self, bench):
-        bench.prepare_bases(bench.base("busybox"))
+        bench.prepare_bases(["busybox"])
         for count in sizes(FILES, bench):
             context = bench.context(f"size-{count}", bench.base("busybox") + "COPY . /app\n")
             inputs.make("files", count, 400, context + "/src")

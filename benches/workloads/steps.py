@@ -25,7 +25,7 @@ class Runs:
 
     def prepare(self, bench):
         self.count = bench.scaled(50)
-        bench.prepare_bases(bench.base("busybox"))
+        bench.prepare_bases(["busybox"])
 
     def turn(self, bench, builder):
         runs = "".join(f"RUN echo {bench.token()} > /f{number}\n" for number in range(self.count))
@@ -43,7 +43,7 @@ class Stages:
     rows = {"c": "8 independent stages sleeping 1 s, copied together"}
 
     def prepare(self, bench):
-        bench.prepare_bases(bench.base("busybox"))
+        bench.prepare_bases(["busybox"])
 
     def turn(self, bench, builder):
         stages = [bench.base("busybox", f"s{number}") + f"RUN sleep 1; echo {bench.token()} > /o{number}\n" for number in range(8)]
