@@ -1,11 +1,11 @@
 //! The solver itself: asks every vertex for its key, and the target for its snapshot.
 
+mod asked;
 mod find;
 mod remote;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
@@ -13,8 +13,9 @@ use futures_util::future::{join, join_all};
 use graph::{Definition, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc};
 
+use self::asked::{Asked, Wish};
 use crate::readings::{Reading, reads_own_base};
 use crate::remotes::Remotes;
 use crate::trees::{self, Source, Sources};
@@ -68,25 +69,32 @@ impl Solver {
     /// # Errors
     /// The first step that failed; the others were stopped. [`Error::Cancelled`] when the user stopped the build.
     pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
-        let asked = definition.iter().map(|(id, _)| (id, Asked::new())).collect();
+        let asked = definition.iter().map(|(id, _)| (id, Asked::default())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
-        let build = Arc::new(Build {
+        let (wishes, wished) = mpsc::unbounded_channel();
+        let build = Build {
             solver: self.clone(),
             definition,
             asked,
+            wishes,
             permits,
             failure: Mutex::new(None),
+        };
+        // Every key is needed for the targets'; inputs come first, so that hardly any has to wait for another.
+        build.definition.iter().for_each(|(id, _)| build.wish_for_key(id));
+        let targets = build.definition.targets();
+        targets.iter().flatten().for_each(|id| build.wish_for_tree(*id));
+        build.answer_all(wished).await;
+        let trees = targets.iter().map(|target| match target {
+            Some(id) => build.asked[id].snapshot.get().cloned(),
+            None => Some(None),
         });
-        // Every key is needed for the targets'; asking for all at once, inputs first, keeps the recursion flat.
-        let all: Vec<VertexId> = build.definition.iter().map(|(id, _)| id).collect();
-        let targets = build.definition.targets().iter().map(|target| build.tree(*target));
-        let (snapshots, _) = join(join_all(targets), join_all(all.iter().map(|id| build.known(*id)))).await;
-        match snapshots.into_iter().collect() {
-            Ok(snapshots) => Ok(Solved {
+        match trees.collect::<Option<Vec<_>>>() {
+            Some(snapshots) => Ok(Solved {
                 snapshots,
                 results: build.results(),
             }),
-            Err(Stopped) => Err(build.first_failure()),
+            None => Err(build.first_failure()),
         }
     }
 }
@@ -96,39 +104,9 @@ pub(crate) struct Build {
     solver: Solver,
     pub(crate) definition: Definition,
     pub(crate) asked: HashMap<VertexId, Asked>,
+    wishes: mpsc::UnboundedSender<Wish>,
     permits: Semaphore,
     failure: Mutex<Option<Error>>,
-}
-
-/// An answer under way. It stays on the thread that asked: only the work goes to others.
-type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
-
-/// What has been asked of a vertex; each answer is found once.
-pub(crate) struct Asked {
-    pub(crate) known: OnceCell<Known>,
-    pub(crate) snapshot: OnceCell<Option<Snapshot>>,
-    context: OnceCell<Arc<crate::files::Context>>,
-    /// Whether the key has to wait for files that are still to be made.
-    waits: watch::Sender<bool>,
-}
-
-impl Asked {
-    fn new() -> Asked {
-        let (known, snapshot, context) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let waits = watch::Sender::new(false);
-        Asked {
-            known,
-            snapshot,
-            context,
-            waits,
-        }
-    }
-
-    /// Ends when it turns out that the key has to wait.
-    async fn waits(&self) {
-        // The sender lives as long as the vertex: there is no other end than that it is so.
-        let _ = self.waits.subscribe().wait_for(|waits| *waits).await;
-    }
 }
 
 /// What is known of a vertex without doing its work.
@@ -188,32 +166,8 @@ impl Build {
         self.fail(vertex, None, source)
     }
 
-    /// The tree of a target; that of none is empty.
-    async fn tree(self: &Arc<Self>, target: Option<VertexId>) -> Result<Option<Snapshot>, Stopped> {
-        match target {
-            Some(id) => self.snapshot(id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The vertex's key, and whether the store has its result.
-    fn known<'a>(self: &'a Arc<Self>, id: VertexId) -> Asking<'a, Result<&'a Known, Stopped>> {
-        Box::pin(async move { self.asked[&id].known.get_or_try_init(|| self.find(id)).await })
-    }
-
-    /// The vertex's result, made if need be.
-    fn snapshot<'a>(self: &'a Arc<Self>, id: VertexId) -> Asking<'a, Result<Option<Snapshot>, Stopped>> {
-        Box::pin(async move {
-            self.asked[&id]
-                .snapshot
-                .get_or_try_init(|| self.make(id))
-                .await
-                .cloned()
-        })
-    }
-
     /// The checksum of what the vertex reads there.
-    async fn checksum(self: &Arc<Self>, vertex: &Vertex, reading: &Reading) -> Result<oci::Digest, Stopped> {
+    async fn checksum(&self, vertex: &Vertex, reading: &Reading) -> Result<oci::Digest, Stopped> {
         let id = vertex.inputs[reading.from().0];
         let (reading, name) = (reading.clone(), vertex.metadata.name.clone());
         let sources = self.sources(vertex).await?;
@@ -245,7 +199,7 @@ impl Build {
     }
 
     /// The trees and contexts that the vertex reads besides the one it changes.
-    async fn sources(self: &Arc<Self>, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
+    async fn sources(&self, vertex: &Vertex) -> Result<Arc<Sources>, Stopped> {
         let base = vertex.op.base();
         let is_source = |input: &InputIndex| Some(*input) != base || reads_own_base(vertex);
         let inputs: Vec<InputIndex> = vertex.op.inputs().into_iter().filter(is_source).collect();
@@ -260,7 +214,7 @@ impl Build {
         Ok(Arc::new(sources))
     }
 
-    async fn source(self: &Arc<Self>, reader: &Vertex, input: InputIndex) -> Result<Source, Stopped> {
+    async fn source(&self, reader: &Vertex, input: InputIndex) -> Result<Source, Stopped> {
         let id = reader.inputs[input.0];
         match &self.definition.vertex(id).op {
             Op::Local(local) => Ok(Source::Context(self.context(reader, id, local).await?)),
@@ -269,7 +223,7 @@ impl Build {
     }
 
     async fn context(
-        self: &Arc<Self>,
+        &self,
         reader: &Vertex,
         id: VertexId,
         local: &graph::LocalSource,
@@ -294,7 +248,7 @@ impl Build {
         opened.await.cloned()
     }
 
-    async fn make(self: &Arc<Self>, id: VertexId) -> Result<Option<Snapshot>, Stopped> {
+    async fn make(&self, id: VertexId) -> Result<Option<Snapshot>, Stopped> {
         let known = self.known(id).await?;
         let vertex = self.definition.vertex(id);
         match &known.found {
@@ -369,7 +323,7 @@ impl Build {
         }
     }
 
-    async fn snapshot_below(self: &Arc<Self>, vertex: &Vertex) -> Result<Option<Snapshot>, Stopped> {
+    async fn snapshot_below(&self, vertex: &Vertex) -> Result<Option<Snapshot>, Stopped> {
         match vertex.op.base() {
             Some(base) => self.snapshot(vertex.inputs[base.0]).await,
             None => Ok(None),

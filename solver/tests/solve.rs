@@ -545,3 +545,16 @@ fn what_is_not_needed_is_not_asked_for() {
     let (result, ran) = world.build(Builder::new().finish(None));
     assert_eq!((result.unwrap(), ran), (None, vec![]));
 }
+
+#[test]
+fn a_chain_of_stages_may_be_longer_than_the_stack() {
+    let Some(world) = World::new() else { return };
+    let mut builder = Builder::new();
+    let mut stage = run(&mut builder, None, "fail a");
+    for _ in 0..10_000 {
+        stage = copy(&mut builder, None, &[(stage, "/a", "/a")]);
+    }
+    let (result, _) = world.build(builder.finish(Some(stage)));
+    let error = result.unwrap_err().to_string();
+    assert_eq!(error, "process \"fail a\" did not complete successfully: exit code: 3");
+}

@@ -3,7 +3,6 @@
 //! The key is worked out in two speeds (see `key`); the second needs the trees that are read, and so may build stages.
 
 use std::pin::pin;
-use std::sync::Arc;
 
 use cache::CacheKey;
 use futures_util::future::{Either, join, join_all, select};
@@ -15,7 +14,7 @@ use crate::ops;
 use crate::readings::Reading;
 
 impl Build {
-    pub(super) async fn find(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
+    pub(super) async fn find(&self, id: VertexId) -> Result<Known, Stopped> {
         if self.solver.cancel.is_cancelled() {
             return Err(Stopped);
         }
@@ -76,7 +75,7 @@ impl Build {
         })
     }
 
-    async fn find_work(self: &Arc<Self>, id: VertexId) -> Result<Known, Stopped> {
+    async fn find_work(&self, id: VertexId) -> Result<Known, Stopped> {
         let vertex = self.definition.vertex(id);
         let Below { key: base, mut afresh } = self.below(id, vertex.op.base()).await?;
         let names = self.below_names(id).await?;
@@ -134,7 +133,7 @@ impl Build {
     }
 
     /// The key of the tree that names of owners are looked up in, if it is not the one that is changed.
-    async fn below_names(self: &Arc<Self>, id: VertexId) -> Result<Option<Below>, Stopped> {
+    async fn below_names(&self, id: VertexId) -> Result<Option<Below>, Stopped> {
         match &self.definition.vertex(id).op {
             Op::File(graph::FileOp { names: Some(input), .. }) => self.below(id, Some(*input)).await.map(Some),
             _ => Ok(None),
@@ -145,7 +144,7 @@ impl Build {
     ///
     /// Where that has to wait for files still to be made, so has this vertex's own, and no record will know it: the
     /// stages that it reads are built meanwhile.
-    async fn below(self: &Arc<Self>, id: VertexId, base: Option<InputIndex>) -> Result<Below, Stopped> {
+    async fn below(&self, id: VertexId, base: Option<InputIndex>) -> Result<Below, Stopped> {
         let vertex = self.definition.vertex(id);
         let Some(base) = base else {
             return Ok(Below {
@@ -154,7 +153,7 @@ impl Build {
             });
         };
         let below = vertex.inputs[base.0];
-        let known = match select(self.known(below), pin!(self.asked[&below].waits())).await {
+        let known = match select(pin!(self.known(below)), pin!(self.asked[&below].waits())).await {
             Either::Left((known, _)) => known?,
             Either::Right(((), known)) => {
                 self.asked[&id].waits.send_replace(true);
@@ -171,7 +170,7 @@ impl Build {
 
     /// Makes the trees that the vertex stands on and copies from, except those that are found and images: a vertex that
     /// no record knows by what led to it is hardly known by the files it reads if these were never made.
-    async fn build_ahead(self: &Arc<Self>, vertex: &Vertex) -> Result<(), Stopped> {
+    async fn build_ahead(&self, vertex: &Vertex) -> Result<(), Stopped> {
         let inputs = vertex.op.inputs().into_iter();
         let making = inputs.map(|input| async move {
             let id = vertex.inputs[input.0];
