@@ -8,6 +8,8 @@ use export::Receipt;
 use frontend::{Findings, Plan, PlannedImage};
 use sandbox::{Cancel, Isolation, Namespaces};
 use solver::{Failure, Import, Reporter, Session, Solver};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
@@ -16,7 +18,7 @@ use crate::elsewhere;
 use crate::emulation;
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
-use crate::interrupt;
+use crate::interrupt::{self, Signals};
 use crate::policy::Policy;
 use crate::remotes::Remotes;
 use crate::request::{self, BuildRequest};
@@ -32,10 +34,10 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     }
     let heading = format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
-    let cancel = Cancel::new();
+    let (cancel, mut signals) = (Cancel::new(), Signals::watch()?);
     let is_debug = request.debug;
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);
-    let request = match interrupt::cancelling(&cancel, completing).await {
+    let request = match signals.cancelling(&cancel, completing).await {
         Ok(request) => Arc::new(request),
         Err(error) => {
             progress.finish();
@@ -43,11 +45,12 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
         }
     };
     let findings = Findings::new();
-    let built = interrupt::cancelling(
-        &cancel,
-        build(&request, (setting, isolation), &reporter, &cancel, &findings),
-    )
-    .await;
+    let built = signals
+        .cancelling(
+            &cancel,
+            build(&request, (setting, isolation), &reporter, &cancel, &findings),
+        )
+        .await;
     let failed = progress.finish();
     ui::tell_warnings(request.progress, &findings.warnings());
     match built {
@@ -70,7 +73,7 @@ async fn build(
 ) -> Result<Option<Receipt>, CommandError> {
     let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
     let images = images(request, setting, &store, reporter)?;
-    let plan = plan(request, &images, reporter, findings).await?;
+    let plan = plan(request, &images, (reporter, cancel), findings).await?;
     let session = Session {
         contexts: request.contexts.clone(),
         secrets: request.secrets.clone(),
@@ -177,14 +180,26 @@ fn imports(request: &BuildRequest, images: &Arc<Images>, reporter: &Reporter) ->
 }
 
 async fn plan(
-    request: &BuildRequest,
-    images: &Images,
-    reporter: &Reporter,
+    request: &Arc<BuildRequest>,
+    images: &Arc<Images>,
+    (reporter, cancel): (&Reporter, &Cancel),
     findings: &Findings,
 ) -> Result<Plan, CommandError> {
     let name = &request.dockerfile.name;
     let step = reporter.start(format!("[internal] load build definition from {name}"));
-    let planned = frontend::plan(&request.dockerfile.text, &request.options, images, findings).await;
+    // On a thread of its own, so that a signal is heard while a large Dockerfile is read.
+    let planning = {
+        let (request, images, findings) = (request.clone(), images.clone(), findings.clone());
+        let runtime = Handle::current();
+        spawn_blocking(move || {
+            let (text, options) = (&request.dockerfile.text, &request.options);
+            runtime.block_on(frontend::plan(text, options, &*images, &findings))
+        })
+    };
+    let planned = tokio::select! {
+        planned = planning => planned.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())),
+        () = interrupt::wished(cancel) => return Err(CommandError::cancelled()),
+    };
     for warning in findings.warnings() {
         step.note(format!("WARN: {warning}"));
     }

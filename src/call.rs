@@ -17,7 +17,7 @@ use crate::cli::{Call, Format};
 use crate::commands::{Setting, answer};
 use crate::elsewhere;
 use crate::error::CommandError;
-use crate::interrupt;
+use crate::interrupt::Signals;
 use crate::request::{self, BuildRequest};
 use crate::ui;
 
@@ -47,9 +47,9 @@ struct BuildError {
 pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -> Result<ExitCode, CommandError> {
     let heading = format!("asking rbuild {}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
-    let cancel = Cancel::new();
+    let (cancel, mut signals) = (Cancel::new(), Signals::watch()?);
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);
-    let request = match interrupt::cancelling(&cancel, completing).await {
+    let request = match signals.cancelling(&cancel, completing).await {
         Ok(request) => request,
         Err(error) => {
             progress.finish();
@@ -57,7 +57,9 @@ pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -
         }
     };
     let findings = Findings::new();
-    let found = interrupt::cancelling(&cancel, ask(call, &request, setting, &reporter, &findings)).await;
+    let found = signals
+        .cancelling(&cancel, ask(call, &request, setting, &reporter, &findings))
+        .await;
     progress.finish();
     let found = match found {
         Ok(Answer::Check(warnings, error)) => return tell_check(call, &request, &warnings, error),

@@ -13,32 +13,21 @@ use crate::error::CommandError;
 
 /// How long work may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often work that is to be left alone is looked after.
+const BLINK: Duration = Duration::from_millis(20);
 
-/// Does `work`, and tells `cancel` when the user wants to stop. What failed because of that is a cancellation.
-pub(crate) async fn cancelling<T>(
-    cancel: &Cancel,
-    work: impl Future<Output = Result<T, CommandError>>,
-) -> Result<T, CommandError> {
-    let mut signals = Signals::watch()?;
-    tokio::pin!(work);
-    tokio::select! {
-        result = &mut work => return result,
-        () = signals.next() => cancel.cancel(),
-    }
-    tokio::select! {
-        result = &mut work => result.map_err(|_| CommandError::cancelled()),
-        () = signals.next() => Err(CommandError::cancelled()),
-        () = tokio::time::sleep(GRACE) => Err(CommandError::cancelled()),
-    }
-}
-
-struct Signals {
+/// The two signals, heard from when this is made: none is lost between one work and the next.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn watch() -> Result<Signals, CommandError> {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn watch() -> Result<Signals, CommandError> {
         let watch =
             |kind| signal(kind).map_err(|error| CommandError::failed("cannot watch for signals").because(&error));
         Ok(Signals {
@@ -47,10 +36,35 @@ impl Signals {
         })
     }
 
+    /// Does `work`, and tells `cancel` when the user wants to stop. What failed because of that is a cancellation.
+    pub(crate) async fn cancelling<T>(
+        &mut self,
+        cancel: &Cancel,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => return result,
+            () = self.next() => cancel.cancel(),
+        }
+        tokio::select! {
+            result = &mut work => result.map_err(|_| CommandError::cancelled()),
+            () = self.next() => Err(CommandError::cancelled()),
+            () = tokio::time::sleep(GRACE) => Err(CommandError::cancelled()),
+        }
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// Ends when `cancel` was told: for work that cannot be asked to stop, and is left alone.
+pub(crate) async fn wished(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(BLINK).await;
     }
 }

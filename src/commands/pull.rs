@@ -13,7 +13,7 @@ use super::{Setting, answer, store_failed};
 use crate::cli::PullArgs;
 use crate::error::CommandError;
 use crate::images::{self, Images, Pull};
-use crate::interrupt;
+use crate::interrupt::Signals;
 use crate::request;
 use crate::ui::{self, Mode};
 
@@ -29,7 +29,9 @@ pub(crate) async fn run(args: PullArgs, setting: &Setting) -> Result<ExitCode, C
     let heading = format!("pulling {}", args.name.familiar());
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
-    let pulled = interrupt::cancelling(&cancel, pull(&args, setting, &reporter, &cancel)).await;
+    let pulled = Signals::watch()?
+        .cancelling(&cancel, pull(&args, setting, &reporter, &cancel))
+        .await;
     progress.finish();
     answer(format_args!("{}@{}\n", args.name.name(), pulled?.root.digest))
 }

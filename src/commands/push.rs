@@ -12,8 +12,9 @@ use super::{Setting, answer, find};
 use crate::cli::PushArgs;
 use crate::deliver::Told;
 use crate::error::CommandError;
+use crate::interrupt::Signals;
 use crate::ui::{self, Mode};
-use crate::{images, interrupt, request};
+use crate::{images, request};
 
 /// Sends the image, showing progress, and writes its digest, which is not the one it has here: layers that were built here
 /// are compressed first.
@@ -32,7 +33,7 @@ pub(crate) async fn run(args: PushArgs, setting: &Setting) -> Result<ExitCode, C
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
     let work = push(&args, compression, &store, (found.bundle, setting), &reporter);
-    let pushed = interrupt::cancelling(&cancel, work).await;
+    let pushed = Signals::watch()?.cancelling(&cancel, work).await;
     progress.finish();
     answer(format_args!("{}@{}\n", args.name.name(), pushed?))
 }
