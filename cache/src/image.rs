@@ -4,7 +4,7 @@ use oci::{Descriptor, Reference};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::index_failed;
-use crate::store::now;
+use crate::store::{LAST_USE_GRAIN, now};
 use crate::{Error, Store};
 
 /// An image with a name in this store.
@@ -14,7 +14,7 @@ pub struct StoredImage {
     pub name: Reference,
     /// Its manifest, or an index of several.
     pub manifest: Descriptor,
-    /// When the name was given, in Unix seconds.
+    /// When the name was given, in Unix seconds; again the same, it counts only after a while.
     pub updated: i64,
 }
 
@@ -24,6 +24,12 @@ impl Store {
     /// # Errors
     /// If the index cannot be written.
     pub fn tag(&self, name: &Reference, manifest: &Descriptor) -> Result<(), Error> {
+        let known = self.image(name)?;
+        // A build that finds everything done writes nothing.
+        let plain = Descriptor::new(&manifest.media_type, manifest.digest, manifest.size);
+        if known.is_some_and(|known| known.manifest == plain && now() - known.updated <= LAST_USE_GRAIN) {
+            return Ok(());
+        }
         self.index().write("name an image", |transaction| {
             transaction.execute(
                 "INSERT OR REPLACE INTO images (name, media_type, digest, size, updated) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -6,10 +6,11 @@
 //!
 //! The statements live with the nouns they are about (`blob.rs`, `snapshot.rs`, …); here is only how to reach them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::Error;
@@ -20,6 +21,8 @@ const APPLICATION: i32 = 0x7262_6c64;
 const VERSION: i32 = 3;
 /// How long another process may keep the database busy.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A journal of at least this many bytes is moved into the database by the last process that closes it.
+const LONG_JOURNAL: u64 = 256 << 10;
 /// Between two tries to open it.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -59,6 +62,20 @@ CREATE INDEX snapshots_unsettled ON snapshots (created) WHERE durable = 0;
 #[derive(Debug)]
 pub(crate) struct Index {
     connection: Mutex<Connection>,
+    journal: PathBuf,
+}
+
+impl Drop for Index {
+    /// SQLite would move the journal into the database and remove it, which with what the next build needs to begin
+    /// another takes four flushes: a third of the time of a build that finds everything done, while the disk is busy. A
+    /// short one stays; who comes next reads at most 64 pages of it.
+    fn drop(&mut self) {
+        let is_short = std::fs::metadata(&self.journal).is_ok_and(|journal| journal.len() < LONG_JOURNAL);
+        // If it cannot be asked to, closing only takes longer.
+        let _ = self
+            .read()
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_short);
+    }
 }
 
 impl Index {
@@ -97,6 +114,7 @@ impl Index {
         check(&connection, path)?;
         Ok(Index {
             connection: Mutex::new(connection),
+            journal: path.with_extension("db-wal"),
         })
     }
 
