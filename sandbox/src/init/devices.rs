@@ -9,7 +9,7 @@ use rustix::mount::MountAttrFlags;
 use rustix::pty::OpenptFlags;
 
 use super::filesystem::{self, Depth, INERT};
-use super::mounts::Root;
+use super::mounts::{Root, put_in};
 use crate::rooted::{self, Kind};
 use crate::wire::{During, Failure};
 
@@ -62,13 +62,13 @@ pub(super) fn mount(root: &Root, shm_size: u64, with_terminal: bool) -> Result<O
         rustix::fs::symlinkat(target, dev, name).during("make the link", format!("/dev/{name}"))?;
     }
     let pts = terminals().during("mount", "/dev/pts")?;
-    root.put(&pts, "/dev/pts", Kind::Directory)?;
+    put_in(dev, "pts", &pts).during("mount", "/dev/pts")?;
     let shm_size = shm_size.to_string();
     let shm = filesystem::new("tmpfs", &[("mode", "1777"), ("size", &shm_size)], INERT).during("mount", "/dev/shm")?;
-    root.put(shm, "/dev/shm", Kind::Directory)?;
+    put_in(dev, "shm", shm).during("mount", "/dev/shm")?;
     // A kernel may have been built without message queues.
     if let Ok(queues) = filesystem::new("mqueue", &[], INERT) {
-        root.put(queues, "/dev/mqueue", Kind::Directory)?;
+        put_in(dev, "mqueue", queues).during("mount", "/dev/mqueue")?;
     }
     if !with_terminal {
         return Ok(None);

@@ -162,7 +162,7 @@ impl Root {
                 }
             };
             if let Ok(mount) = mount {
-                self.put(mount, &format!("{CONTROL_GROUPS}/{name}"), Kind::Directory)?;
+                put_in(&folder, name, mount).during("mount", Path::new(CONTROL_GROUPS).join(name))?;
             }
         }
         filesystem::restrict(&folder, attributes, Depth::One).during("make read-only", CONTROL_GROUPS)
@@ -200,6 +200,11 @@ impl Root {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Puts `mount` on the directory `name` in a file system that is ours alone: nobody can have put a link there.
+pub(super) fn put_in(file_system: impl AsFd, name: &str, mount: impl AsFd) -> io::Result<()> {
+    filesystem::attach(mount, rooted::make_directory(file_system, name.as_ref())?)
 }
 
 fn write_file(directory: BorrowedFd<'_>, name: &str, text: &str) -> io::Result<()> {
