@@ -106,3 +106,6 @@ fn like(old: &Descriptor, new: &Descriptor) -> Descriptor {
         ..old.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ impl Listed {
         Some(timestamp.as_second())
     }
 
-    /// Of the layers, as they are pushed: what platforms share counts once.
+    /// Of the layers as the manifest has them, our own plain: what platforms share counts once.
     fn size(&self) -> Option<u64> {
         let layers = self.bundle.as_ref()?.images.iter().flat_map(|image| &image.layers);
         let sizes: HashMap<Digest, u64> = layers.map(|layer| (layer.digest, layer.size)).collect();

@@ -20,6 +20,7 @@ mod examples;
 mod interrupt;
 mod keys;
 mod language;
+mod local;
 mod mounts;
 mod platforms;
 mod progress;

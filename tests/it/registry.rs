@@ -39,7 +39,7 @@ fn what_is_pushed_is_what_is_pulled() {
 }
 
 #[test]
-fn an_image_is_pushed_after_it_was_built() {
+fn an_image_pushed_after_it_was_built_is_the_one_that_is_pushed_at_once() {
     let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
         return;
     };
@@ -48,8 +48,23 @@ fn an_image_is_pushed_after_it_was_built() {
     let name = registry.name("later:2");
     progress(workshop.build(bases, &context).args(["-t", "later"]));
     run(workshop.rbuild().args(["tag", "later", &name]));
-    run(workshop.rbuild().args(["push", &name]));
-    run(Workshop::own().rbuild().args(["pull", &name]));
+    let pushed = run(workshop.rbuild().args(["push", &name]));
+    let elsewhere = Workshop::own();
+    run(elsewhere.rbuild().args(["pull", &name]));
+    assert_eq!(run(elsewhere.rbuild().args(["run", &name])), "pushed\n");
+
+    let metadata = workshop.path("at-once.json");
+    let mut at_once = workshop.build(bases, &context);
+    at_once.args(["--push", "-t", &registry.name("later:3"), "--metadata-file"]);
+    progress(at_once.arg(&metadata));
+    let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+    let digest = metadata["containerimage.digest"].as_str().unwrap();
+    assert_eq!(pushed, format!("{}@{digest}\n", name.trim_end_matches(":2")));
+    assert_eq!(
+        run(workshop.rbuild().args(["images", "--quiet", "later"])),
+        run(workshop.rbuild().args(["images", "--quiet", &registry.name("later:3")])),
+        "the ID is the same everywhere"
+    );
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_stack_that_was_made_here_is_found_as_it_is() {
     }
     // A step on it changes what it changes, and the stack stays as long as it is needed.
     let next = step(&store, Some(&found), |tree| {
-        fs::remove_file(tree.join("linked")).unwrap()
+        fs::remove_file(tree.join("linked")).unwrap();
     });
     assert_eq!(crate::listing(&store, &next), [".wh.linked"]);
     let (part, count) = store.stack(&stack[..2]).unwrap();
