@@ -19,7 +19,7 @@ class Skipped(Exception):
 class Bench:
     def __init__(self, folder, bases, scale, rbuild):
         self.folder, self.bases, self.scale, self.rbuild = folder, bases, scale, rbuild
-        self.builders, self.rows, self.turn = [rbuild], {}, 0
+        self.everybody, self.builders, self.rows, self.turn = [rbuild], [rbuild], {}, 0
         self.tokens, self.run, self.trees, self.pushed = 0, os.urandom(4).hex(), {}, set()
         self.registry, self.target = Registry(self.path("registry")), Registry(self.path("target"))
         self.sandbox, self.meter = Sandbox(folder), Meter(folder)
@@ -30,6 +30,10 @@ class Bench:
     def close(self):
         self.registry.stop()
         self.target.stop()
+
+    def leave_out(self, names):
+        """The next workload goes without these."""
+        self.builders = [builder for builder in self.everybody if builder.name not in names]
 
     # What workloads build from.
 

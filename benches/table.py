@@ -41,14 +41,14 @@ def memory(rows):
     return [f"{first} / {second} MiB" if first and second else "" for first, second in pairs]
 
 
-def markdown(rows, titles):
+def markdown(rows, titles, with_goals):
     lines = ["| work | rbuild | BuildKit | buildah | limit | rbuild / BuildKit | rbuild / limit | goal |",
              "|---|---|---|---|---|---|---|---|"]
     for name, row in rows.items():
         if name.startswith("i-"):
             continue
         ours = median(row, "rbuild")
-        goals = "; ".join(f"{text} {'met' if met else 'missed'}" for text, met in judged(name, row) if met is not None)
+        goals = "; ".join(f"{text} {'met' if met else 'missed'}" for text, met in judged(name, row) if with_goals and met is not None)
         cells = [seconds(median(row, builder)) for builder in ORDER]
         cells += [ratio(ours, median(row, "buildkit")), ratio(ours, median(row, "limit")), goals]
         notes = "; ".join(f"{builder}: {row[builder]['note']}" for builder in ORDER if "note" in row.get(builder, {}))
