@@ -19,7 +19,7 @@ use crate::error::{failed, index_failed};
 use crate::layer::{Form, PLAIN};
 use crate::lease::Lease;
 use crate::store::{names, now};
-use crate::{Error, Store};
+use crate::{Error, SnapshotId, Store};
 
 /// What kind of thing takes space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,7 +180,23 @@ impl Store {
             pruned.freed += item.usage.size;
             pruned.removed.push(item.usage.clone());
         }
+        self.remove_notes()?;
         Ok(pruned)
+    }
+
+    /// Removes what others keep under the names of snapshots that are gone.
+    fn remove_notes(&self) -> Result<(), Error> {
+        let known: HashSet<String> = self
+            .rows("SELECT id FROM snapshots", |row| row.get(0))?
+            .into_iter()
+            .collect();
+        for name in names(&self.path("stat"))? {
+            let id = name.split('.').next().unwrap_or_default();
+            if id.parse::<SnapshotId>().is_ok() && !known.contains(id) {
+                self.remove(&self.path("stat").join(&name))?;
+            }
+        }
+        Ok(())
     }
 
     /// All items, in the order in which they should go.
@@ -516,21 +532,21 @@ fn hex(digest: &str) -> &str {
     digest.trim_start_matches("sha256:")
 }
 
-/// What the files below `directory` take on the disk; a file of several names counts once. What cannot be read counts
-/// nothing.
+/// What the files below `directory` take on the disk; each name of a file that has several, here or in other snapshots,
+/// counts for its part. What cannot be read counts nothing.
 fn measure(directory: &Path) -> u64 {
     let mut size = 0;
-    let mut seen = HashSet::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
             let Ok(file) = entry.metadata() else { continue };
+            let mut names = 1;
             if file.is_dir() {
                 open.push(entry.path());
+            } else {
+                names = file.nlink().max(1);
             }
-            if file.nlink() < 2 || file.is_dir() || seen.insert((file.dev(), file.ino())) {
-                size += file.blocks() * 512;
-            }
+            size += file.blocks() * 512 / names;
         }
     }
     size

@@ -128,6 +128,23 @@ impl Store {
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_default()))
     }
 
+    /// What the newest key led to that was recorded for a step of this text.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn latest_of_step(&self, step: &str) -> Result<Option<Snapshot>, Error> {
+        let id: Option<String> = self
+            .index()
+            .read()
+            .prepare_cached("SELECT snapshot FROM records WHERE step = ?1 ORDER BY created DESC, used DESC LIMIT 1")
+            .and_then(|mut statement| statement.query_row(params![step], |row| row.get(0)).optional())
+            .map_err(index_failed("look for an earlier record"))?;
+        match id.and_then(|id| id.parse::<SnapshotId>().ok()) {
+            Some(id) => self.snapshot(&id),
+            None => Ok(None),
+        }
+    }
+
     fn touch(&self, key: &Digest, snapshot: &SnapshotId) -> Result<(), Error> {
         let now = now();
         self.index().write("note a use", |transaction| {

@@ -412,6 +412,12 @@ pub struct ActiveSnapshot {
 }
 
 impl ActiveSnapshot {
+    /// The name that the snapshot is going to have.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
     /// The directory of the changes so far, in the form of an overlay's upper directory.
     #[must_use]
     pub fn upper(&self) -> &Path {

@@ -9,13 +9,34 @@ use super::copy::copy;
 use super::destination::{Destination, Folder, folder_of};
 use super::error::{At, FilesError};
 use super::path::clean;
+use super::reuse::Reuse;
 use super::select::{Source, Tree};
 use super::transfer::{create, write_all};
 
 /// Finds the numbers of a user and a group, as the tree that files go to knows them.
 pub type ResolveOwner<'a> = &'a dyn Fn(&Owner) -> Result<(u32, u32), Box<dyn std::error::Error + Send + Sync>>;
 
-/// Does `action` on the tree at `destination`. `sources` gives the trees that the action names; `cancel` is asked now and
+/// The tree that an action changes.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// Its root.
+    pub root: &'a Path,
+    /// The upper directory of the overlay that is mounted there, if it is one.
+    pub upper: Option<&'a Path>,
+    /// What can be taken from an earlier tree.
+    pub reuse: Option<&'a mut Reuse>,
+}
+
+/// Whether a tree is still what its mount shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All of it.
+    Whole,
+    /// Not what was put beside the mount: it has to be mounted again before something else is done.
+    InPart,
+}
+
+/// Does `action` on the tree `target`. `sources` gives the trees that the action names; `cancel` is asked now and
 /// then whether to stop.
 ///
 /// Directories made on the way have the modification time 0, those that were there before keep theirs.
@@ -25,11 +46,11 @@ pub type ResolveOwner<'a> = &'a dyn Fn(&Owner) -> Result<(u32, u32), Box<dyn std
 pub fn apply<'t>(
     action: &FileAction,
     sources: &dyn Fn(InputIndex) -> Tree<'t>,
-    destination: &Path,
+    target: Target<'_>,
     resolve_owner: ResolveOwner<'_>,
     cancel: &(dyn Fn() -> bool + Sync),
-) -> Result<(), FilesError> {
-    let mut destination = Destination::open(destination)?;
+) -> Result<Shown, FilesError> {
+    let mut destination = Destination::open(target.root, target.upper)?;
     let owner = |owner: &Option<Owner>| match owner {
         Some(owner) => resolve_owner(owner).map(Some).map_err(FilesError::Owner),
         None => Ok(None),
@@ -39,10 +60,14 @@ pub fn apply<'t>(
         FileAction::MakeFile(make) => make_file(make, owner(&make.owner)?, &mut destination)?,
         FileAction::Copy(action) => {
             let source = Source::open(sources(action.from))?;
-            copy(action, &source, &mut destination, owner(&action.owner)?, cancel)?;
+            let owner = owner(&action.owner)?;
+            copy(action, &source, &mut destination, target.reuse, (owner, cancel))?;
         }
     }
-    destination.finish()
+    match destination.finish()? {
+        true => Ok(Shown::InPart),
+        false => Ok(Shown::Whole),
+    }
 }
 
 fn make_directory(
@@ -63,7 +88,7 @@ fn make_file(make: &MakeFile, owner: Option<(u32, u32)>, destination: &mut Desti
     let path = destination.resolve(&clean(make.path.as_bytes()))?;
     let folder = folder_of(&path);
     destination.keep_time(folder)?;
-    let file = create(&destination.open_folder(folder)?, &path)?;
+    let file = create(&destination.open_folder(folder)?, &path, 0o600)?;
     write_all(&file, &make.content).at("write", &path)?;
     destination.set_owner(&path, owner.unwrap_or_default())?;
     destination.set_mode(&path, make.mode & 0o777)?;

@@ -100,7 +100,8 @@ pub(super) fn unpack(
         }
     });
     unpacked.at("read", path)??;
-    destination.finish()
+    destination.finish()?;
+    Ok(())
 }
 
 struct Unpacking<'a> {
@@ -195,7 +196,7 @@ impl Unpacking<'_> {
 
     fn file(&mut self, path: &[u8], header: &Header, broken: &dyn Fn(String) -> FilesError) -> Result<(), FilesError> {
         let folder = self.destination.open_folder(folder_of(path))?;
-        let file = create(&folder, path)?;
+        let file = create(&folder, path, 0o600)?;
         self.contents(&file, path, header, broken)?;
         self.destination.set_owner(path, self.owner_of(header))?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(header.mode)).at("change the mode of", path)?;

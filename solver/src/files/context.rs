@@ -95,6 +95,11 @@ impl Context {
         below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
     }
 
+    /// The digest of the file at this place, if it was asked for before.
+    pub(super) fn known_digest(&self, at: usize) -> Option<[u8; 32]> {
+        self.digests[at].get().copied()
+    }
+
     /// Finds out the digests of the files at these places; those that are known from an earlier build are not read.
     pub(super) fn read(&self, places: impl Iterator<Item = usize>) -> Result<(), FilesError> {
         let cache = || self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);

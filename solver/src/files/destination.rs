@@ -4,7 +4,7 @@
 //! are such. Entries made or removed change the time of their folder: the tree notes what each folder's time shall be and
 //! sets it at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
@@ -19,6 +19,10 @@ use super::root::{Root, resolve};
 #[derive(Debug)]
 pub(super) struct Destination {
     root: Root,
+    /// The directory of the changes, if the root is an overlay's.
+    upper: Option<Root>,
+    /// Whether something was put beside the mount.
+    bypassed: bool,
     /// The modification times that folders shall have.
     times: BTreeMap<Vec<u8>, Timespec>,
 }
@@ -33,13 +37,43 @@ pub(super) struct Folder {
 }
 
 impl Destination {
-    pub(super) fn open(path: &Path) -> Result<Destination, FilesError> {
-        Root::open(path).map(Destination::at)
+    /// The tree at `path`, which is mounted over the directory `upper` if one is given.
+    pub(super) fn open(path: &Path, upper: Option<&Path>) -> Result<Destination, FilesError> {
+        let upper = upper.map(Root::open).transpose()?;
+        Ok(Destination {
+            upper,
+            ..Destination::at(Root::open(path)?)
+        })
     }
 
     fn at(root: Root) -> Destination {
-        let times = BTreeMap::new();
-        Destination { root, times }
+        Destination {
+            root,
+            upper: None,
+            bypassed: false,
+            times: BTreeMap::new(),
+        }
+    }
+
+    /// The directory of the changes, to put things into that the rest of the overlay has no say in. `None` if this is
+    /// no overlay.
+    pub(super) fn beside(&mut self) -> Result<Option<Destination>, FilesError> {
+        let Some(upper) = &self.upper else { return Ok(None) };
+        self.bypassed = true;
+        Ok(Some(Destination::at(upper.below(b"")?)))
+    }
+
+    /// Whether this is an overlay.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.upper.is_some()
+    }
+
+    /// Sees to it that a folder is among the changes, and gives the names in it.
+    pub(super) fn bring(&mut self, folder: &[u8]) -> Result<HashSet<Vec<u8>>, FilesError> {
+        if let Some(stat) = self.stat(folder)? {
+            self.set_modified(folder, modified(&stat))?;
+        }
+        Ok(self.root.list(folder)?.into_iter().collect())
     }
 
     /// A directory of this tree as a tree of its own: links in it do not lead out of it.
@@ -177,12 +211,12 @@ impl Destination {
         rustix::fs::linkat(root, existing, root, path, AtFlags::empty()).at("link", path)
     }
 
-    /// Sets the times of folders.
-    pub(super) fn finish(self) -> Result<(), FilesError> {
+    /// Sets the times of folders, and tells whether something was put beside the mount.
+    pub(super) fn finish(self) -> Result<bool, FilesError> {
         for (folder, time) in &self.times {
             self.set_modified(folder, *time)?;
         }
-        Ok(())
+        Ok(self.bypassed)
     }
 
     /// Opens a folder to make entries in.

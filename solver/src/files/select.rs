@@ -193,6 +193,17 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The digest of an item's file, if it is known already.
+    pub(super) fn known_digest(&self, item: &Item<'_>, at: usize) -> Option<[u8; 32]> {
+        match self {
+            Source::Context(context) => context.known_digest(match &item.places {
+                Places::From(first) => first + at,
+                Places::At(places) => places[at],
+            }),
+            Source::Directory(_) => None,
+        }
+    }
+
     /// Finds out the digests of an item's files.
     pub(super) fn digests(&self, item: &Item<'_>) -> Result<Digests<'a>, FilesError> {
         match self {

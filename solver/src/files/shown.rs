@@ -48,8 +48,8 @@ pub fn copy_path(
     let source = Source::open(tree)?;
     let (mut all, selection) = select(&source, path)?;
     destination.clone_into(&mut all.destination);
-    let mut to = Destination::open(root)?;
-    copy(&all, &source, &mut to, None, cancel)?;
+    let mut to = Destination::open(root, None)?;
+    copy(&all, &source, &mut to, None, (None, cancel))?;
     for item in &selection.items {
         let top = item.top();
         // The root of a tree is like that of every tree.
@@ -59,7 +59,8 @@ pub fn copy_path(
             to.set_mode(&place, top.mode)?;
         }
     }
-    to.finish()
+    to.finish()?;
+    Ok(())
 }
 
 /// Makes an empty directory at `destination` in the directory `root`.

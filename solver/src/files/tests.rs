@@ -7,6 +7,7 @@ mod archives;
 mod checksums;
 mod contexts;
 mod copies;
+mod linked;
 mod special;
 
 use std::fs;
@@ -17,7 +18,7 @@ use graph::{Copy, FileAction, InputIndex, MakeDirectory, MakeFile, Owner, Unpack
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 use tempfile::TempDir;
 
-use super::{Context, FilesError, Tree, apply};
+use super::{Context, FilesError, Target, Tree, apply};
 
 fn tree(lines: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -150,7 +151,12 @@ fn act(action: &FileAction, from: Tree<'_>, to: &Path) -> Result<(), FilesError>
         (UserName::Id(user), Some(UserName::Id(group))) => Ok((*user, *group)),
         _ => Err("no such user".into()),
     };
-    apply(action, &|_| from, to, &numbers, &|| false)
+    let target = Target {
+        root: to,
+        upper: None,
+        reuse: None,
+    };
+    apply(action, &|_| from, target, &numbers, &|| false).map(drop)
 }
 
 fn context(root: &Path, excludes: &[&str]) -> Context {

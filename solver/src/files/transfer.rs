@@ -1,11 +1,13 @@
 //! Filling in files: their bytes, owner, mode, capability and time.
 //!
 //! Bytes are shared with the original where the file system can (a reflink), else copied inside the kernel, else read and
-//! written. What does not work once is not tried again. Holes stay holes.
+//! written. What does not work once is not tried again. Holes stay holes. Of a file that an earlier tree has at the same
+//! path only a link is made: not a byte of it is looked at.
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
@@ -25,6 +27,25 @@ const BATCH: usize = 128;
 /// Below this, reading and writing is not slower than anything else.
 const SMALL: u64 = 64 * 1024;
 
+/// A file that is to be filled in, in few bytes: there may be many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// Files of the same number are in the same folder.
+    pub(super) folder: u32,
+    /// Its place among the entries of what is copied.
+    pub(super) place: u32,
+    pub(super) source: Bytes,
+}
+
+/// Where a file's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// From the original.
+    Copied,
+    /// From the same path of the earlier tree.
+    Linked,
+}
+
 /// A file to fill in.
 #[derive(Debug)]
 pub(super) struct File<'a> {
@@ -34,12 +55,15 @@ pub(super) struct File<'a> {
     pub(super) path: Vec<u8>,
     pub(super) owner: (u32, u32),
     pub(super) mode: u32,
+    pub(super) source: Bytes,
 }
 
 /// From which tree files go to which.
 pub(super) struct Transfer<'a> {
     pub(super) from: &'a Root,
     pub(super) to: &'a Destination,
+    /// The tree that files are linked from.
+    pub(super) before: Option<&'a Root>,
     /// Whether an original that is no longer what was walked is an error.
     pub(super) checked: bool,
     pub(super) cancel: &'a (dyn Fn() -> bool + Sync),
@@ -53,39 +77,132 @@ struct Refused {
 }
 
 impl Transfer<'_> {
-    /// Fills in all files.
-    pub(super) fn run(&self, mut files: Vec<File<'_>>) -> Result<(), FilesError> {
-        files.sort_by(|a, b| folder_of(&a.path).cmp(folder_of(&b.path)));
-        let batches = batches(&files);
+    /// Fills in all files; `file` says what there is to know of one by its place.
+    pub(super) fn run<'f>(
+        &self,
+        mut waiting: Vec<Waiting>,
+        file: &(dyn Fn(Waiting) -> File<'f> + Sync),
+    ) -> Result<(), FilesError> {
+        waiting.sort_by_key(|waiting| waiting.folder);
+        let batches = batches(&waiting);
         let refused = Refused::default();
         pool::each(batches.len(), content::buffer, |buffer, batch| {
-            self.batch(&files[batches[batch].clone()], &refused, buffer)
+            let files = waiting[batches[batch].clone()].iter().map(|waiting| file(*waiting));
+            Batch::new(self, &refused, buffer).run(files)
         })
     }
+}
 
-    /// Files of one folder, which come from one folder.
-    fn batch(&self, files: &[File<'_>], refused: &Refused, buffer: &mut [u8]) -> Result<(), FilesError> {
-        let Some(first) = files.first() else {
-            return Ok(());
-        };
-        let from_folder = folder_of(&first.entry.path);
-        let from = self
-            .from
-            .open_resolved(from_folder, OFlags::PATH | OFlags::DIRECTORY)
-            .at("open", from_folder)?;
-        let to = self.to.open_folder(folder_of(&first.path))?;
+/// Files of one folder, which come from one folder.
+struct Batch<'t, 'a> {
+    transfer: &'t Transfer<'a>,
+    refused: &'t Refused,
+    buffer: &'t mut [u8],
+    to: Option<OwnedFd>,
+    from: Option<OwnedFd>,
+    before: Option<OwnedFd>,
+    /// What new files of the folder are like.
+    made: Option<Made>,
+}
+
+/// What the kernel makes new files like.
+#[derive(Clone, Copy)]
+struct Made {
+    owner: (u32, u32),
+    /// Whether they get the mode that was asked for, without what the process's mask takes away.
+    as_asked: bool,
+}
+
+impl<'t, 'a> Batch<'t, 'a> {
+    fn new(transfer: &'t Transfer<'a>, refused: &'t Refused, buffer: &'t mut [u8]) -> Batch<'t, 'a> {
+        Batch {
+            transfer,
+            refused,
+            buffer,
+            to: None,
+            from: None,
+            before: None,
+            made: None,
+        }
+    }
+
+    fn run<'f>(mut self, files: impl Iterator<Item = File<'f>>) -> Result<(), FilesError> {
         for file in files {
-            if (self.cancel)() {
+            if (self.transfer.cancel)() {
                 return Err(FilesError::Cancelled);
             }
-            let original = self.open(&from, file.entry)?;
-            let new = create(&to, &file.path)?;
-            copy_bytes(&original, &new, file.entry, refused, buffer).at("copy", &file.entry.path)?;
-            finish(&original, &new, file)?;
+            // What cannot be linked, for any reason, is copied.
+            if !(file.source == Bytes::Linked && self.link(&file)?) {
+                self.copy(&file)?;
+            }
         }
         Ok(())
     }
 
+    fn link(&mut self, file: &File<'_>) -> Result<bool, FilesError> {
+        let Some(before) = self.transfer.before else {
+            return Ok(false);
+        };
+        let (folder, name) = split(&file.path);
+        if self.before.is_none() {
+            self.before = before.open_resolved(folder, OFlags::PATH | OFlags::DIRECTORY).ok();
+        }
+        let Some(before) = &self.before else { return Ok(false) };
+        let to = open_once(&mut self.to, || self.transfer.to.open_folder(folder))?;
+        Ok(rustix::fs::linkat(before, name, to, name, AtFlags::empty()).is_ok())
+    }
+
+    fn copy(&mut self, file: &File<'_>) -> Result<(), FilesError> {
+        let folder = folder_of(&file.entry.path);
+        let from = open_once(&mut self.from, || {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            self.transfer.from.open_resolved(folder, flags).at("open", folder)
+        })?;
+        let original = self.transfer.open(from, file.entry)?;
+        let to = open_once(&mut self.to, || self.transfer.to.open_folder(folder_of(&file.path)))?;
+        // What is to have more rights than this gets them when it is whole.
+        let asked = file.mode & 0o777;
+        let new = create(to, &file.path, asked)?;
+        let made = match self.made {
+            Some(made) => made,
+            None => *self.made.insert(made(&new, asked).at("stat", &file.path)?),
+        };
+        copy_bytes(&original, &new, file.entry, self.refused, self.buffer).at("copy", &file.entry.path)?;
+        finish(&original, &new, file, made)
+    }
+}
+
+fn open_once(
+    folder: &mut Option<OwnedFd>,
+    open: impl FnOnce() -> Result<OwnedFd, FilesError>,
+) -> Result<&OwnedFd, FilesError> {
+    match folder {
+        Some(folder) => Ok(folder),
+        None => Ok(folder.insert(open()?)),
+    }
+}
+
+/// What a new file is like that was asked for with the mode `asked`.
+fn made(new: &OwnedFd, asked: u32) -> io::Result<Made> {
+    let stat = rustix::fs::fstat(new)?;
+    Ok(Made {
+        owner: (stat.st_uid, stat.st_gid),
+        as_asked: stat.st_mode & 0o7777 == asked & !mask(),
+    })
+}
+
+/// What the process's mask takes away from the modes of new files. Where it cannot be read, all.
+fn mask() -> u32 {
+    static MASK: OnceLock<u32> = OnceLock::new();
+    *MASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+            .unwrap_or(0o777)
+    })
+}
+
+impl Transfer<'_> {
     fn open(&self, folder: &OwnedFd, entry: &Entry) -> Result<OwnedFd, FilesError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = split(&entry.path).1;
@@ -102,13 +219,11 @@ impl Transfer<'_> {
 }
 
 /// Runs of files of the same folder, none too long.
-fn batches(files: &[File<'_>]) -> Vec<Range<usize>> {
+fn batches(files: &[Waiting]) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     for (at, file) in files.iter().enumerate() {
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH && folder_of(&files[batch.start].path) == folder_of(&file.path) => {
-                batch.end = at + 1;
-            }
+            Some(batch) if batch.len() < BATCH && files[batch.start].folder == file.folder => batch.end = at + 1,
             _ => batches.push(at..at + 1),
         }
     }
@@ -116,10 +231,10 @@ fn batches(files: &[File<'_>]) -> Vec<Range<usize>> {
 }
 
 /// A new file, in place of any file or link.
-pub(super) fn create(folder: &OwnedFd, path: &[u8]) -> Result<OwnedFd, FilesError> {
+pub(super) fn create(folder: &OwnedFd, path: &[u8], mode: u32) -> Result<OwnedFd, FilesError> {
     let name = split(path).1;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let create = || rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600));
+    let create = || rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(mode));
     match create() {
         Err(Errno::EXIST) => {}
         other => return other.at("create", path),
@@ -132,12 +247,18 @@ pub(super) fn create(folder: &OwnedFd, path: &[u8]) -> Result<OwnedFd, FilesErro
     create().at("create", path)
 }
 
-/// Owner before mode, and both before the capability: the kernel takes away the later ones when the earlier change.
-fn finish(original: &OwnedFd, new: &OwnedFd, file: &File<'_>) -> Result<(), FilesError> {
+/// Owner before mode, and both before the capability: the kernel takes away the later ones when the earlier change. What
+/// the new file has from the start is not set again.
+fn finish(original: &OwnedFd, new: &OwnedFd, file: &File<'_>, made: Made) -> Result<(), FilesError> {
     let (user, group) = file.owner;
-    rustix::fs::fchown(new, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-        .map_err(|errno| chown_error(&file.path, file.owner, errno))?;
-    rustix::fs::fchmod(new, Mode::from_raw_mode(file.mode)).at("change the mode of", &file.path)?;
+    let given = file.owner != made.owner;
+    if given {
+        rustix::fs::fchown(new, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+            .map_err(|errno| chown_error(&file.path, file.owner, errno))?;
+    }
+    if given || !made.as_asked || file.mode & (0o7000 | mask()) != 0 {
+        rustix::fs::fchmod(new, Mode::from_raw_mode(file.mode)).at("change the mode of", &file.path)?;
+    }
     if let Some(capability) = content::capability(original) {
         content::set_capability(new, &capability).at("set the capability of", &file.path)?;
     }

@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 
-use cache::ActiveSnapshot;
-use graph::{FileAction, FileOp, Owner, UserName};
+use cache::{ActiveSnapshot, SnapshotId};
+use graph::{FileAction, FileOp, Owner, Unpack, UserName};
 use sandbox::users::{self, UserRef};
 
-use super::Work;
+use super::{Work, step_name};
 use crate::StepError;
-use crate::files::{self, FilesError, Tree};
+use crate::files::{self, FilesError, Reuse, Shown, Target, Tree};
 
 /// Makes the changes, one after the other, to the work's base.
 pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError> {
     let active = work.prepare()?;
     // With nothing below, the directory of the changes is the tree. It could be laid over others then, which an overlay
     // would prevent: that marks new directories as hiding what is below.
-    let mounted = work.base.as_ref().map(|_| active.mount()).transpose()?;
-    let root = mounted.as_ref().map_or(active.upper(), |tree| tree.path());
+    let mut mounted = work.base.as_ref().map(|_| active.mount()).transpose()?;
+    let root = mounted.as_ref().map_or(active.upper(), |tree| tree.path()).to_owned();
     let mut sources = HashMap::new();
     for action in &op.actions {
         if let FileAction::Copy(copy) = action {
@@ -26,7 +26,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
     // Names mean what they mean in the tree the files go to, or are going to be laid over.
     let known_in = match op.names.map(|input| work.sources.tree(input)).transpose()? {
         Some(Tree::Directory(path)) => path,
-        Some(Tree::Context(_)) | None => root,
+        Some(Tree::Context(_)) | None => &root,
     };
     let nowhere = op.names.is_none() && work.base.is_none();
     let owner = |owner: &Owner| {
@@ -39,17 +39,50 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
             owner.group.as_ref().map(user).as_ref(),
         )?)
     };
-    for action in &op.actions {
+    let mut reuse = reuse(work, op, &active)?;
+    let last = op.actions.len().saturating_sub(1);
+    for (position, action) in op.actions.iter().enumerate() {
         let source = |input| *sources.get(&input).expect("every copy's source was gathered");
         let cancelled = || work.solver.cancel.is_cancelled();
         let _span = trace::span("change files");
-        match files::apply(action, &source, root, &owner, &cancelled) {
+        let target = Target {
+            root: &root,
+            upper: mounted.as_ref().map(|_| active.upper()),
+            reuse: reuse.as_mut(),
+        };
+        let shown = match files::apply(action, &source, target, &owner, &cancelled) {
             Err(FilesError::Cancelled) => return Err(StepError::Cancelled),
             done => done?,
+        };
+        if shown == Shown::InPart && position < last {
+            // The old mount has to be gone before there is a new one.
+            drop(mounted.take());
+            mounted = Some(active.mount()?);
         }
+        reuse.iter_mut().for_each(Reuse::next_action);
     }
     drop(mounted);
+    reuse.map_or(Ok(()), Reuse::keep)?;
     Ok(active)
+}
+
+/// What the copies of a step can take from its last result. What is unpacked may link to files that are there and change
+/// them, so a step that unpacks besides copying takes nothing.
+fn reuse(work: &Work, op: &FileOp, active: &ActiveSnapshot) -> Result<Option<Reuse>, StepError> {
+    let unpacks = |action: &FileAction| matches!(action, FileAction::Copy(copy) if copy.unpack == Unpack::Archives);
+    let copies = |action: &FileAction| matches!(action, FileAction::Copy(_));
+    if !op.actions.iter().any(copies) || (op.actions.len() > 1 && op.actions.iter().any(unpacks)) {
+        return Ok(None);
+    }
+    let store = &work.solver.store;
+    let list = |id: SnapshotId| store.stat_cache_path(&format!("{id}.files"));
+    let latest = store.latest_of_step(&step_name(&work.solver, &work.vertex))?;
+    let before = latest.map(|latest| {
+        let made = latest.origin().unwrap_or(&latest);
+        (made.directory(), list(made.id()))
+    });
+    let before = before.as_ref().map(|(root, list)| (root.as_path(), list.as_path()));
+    Ok(Some(Reuse::new(before, &list(active.id()))))
 }
 
 fn is_name(name: &UserName) -> bool {

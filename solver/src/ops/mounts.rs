@@ -104,7 +104,11 @@ impl<'w> Mounts<'w> {
 
     /// A tree that can be written to, and for nothing.
     fn writable(&mut self, snapshot: Option<&Snapshot>) -> Result<PathBuf, StepError> {
-        let active = self.work.solver.store.prepare(snapshot)?;
+        self.throw_away(self.work.solver.store.prepare(snapshot)?)
+    }
+
+    /// Mounts what is thrown away after use.
+    fn throw_away(&mut self, active: ActiveSnapshot) -> Result<PathBuf, StepError> {
         let tree = active.mount()?;
         let path = tree.path().to_owned();
         self.throw_away.push(ThrowAway {
@@ -117,9 +121,9 @@ impl<'w> Mounts<'w> {
     /// A tree with the files of a context that a process is to see: they are root's, and what is ignored is missing, which
     /// is not so in the user's directory.
     fn copied(&mut self, from: InputIndex, path: &str) -> Result<PathBuf, StepError> {
-        let tree = self.writable(None)?;
-        self.copy(from, path, &tree)?;
-        Ok(tree)
+        let active = self.work.solver.store.prepare(None)?;
+        self.copy(from, path, active.upper())?;
+        self.throw_away(active)
     }
 
     fn copy(&self, from: InputIndex, path: &str, to: &Path) -> Result<(), StepError> {

@@ -358,7 +358,11 @@ fn cancelling_stops() {
     let cancelled = apply(
         &FileAction::Copy(copy("a", "/")),
         &|_| Tree::Directory(from.path()),
-        to.path(),
+        Target {
+            root: to.path(),
+            upper: None,
+            reuse: None,
+        },
         &|_| Err("no owner was asked for".into()),
         &|| true,
     );
