@@ -21,6 +21,7 @@ mod interrupt;
 mod keys;
 mod language;
 mod local;
+mod memory;
 mod mounts;
 mod platforms;
 mod progress;
