@@ -11,6 +11,7 @@ use solver::{Failure, Import, Reporter, Session, Solver};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::ahead::Ahead;
 use crate::caches::{Harvest, Imports};
 use crate::commands::Setting;
 use crate::deliver::{self, Built, Delivery};
@@ -87,6 +88,8 @@ async fn build(
         request.heard.clone(),
     )
     .under(policy(request)?);
+    let spines = plan.definition.spines();
+    let ahead = Ahead::start(request, plan.epoch, &store, cancel);
     let solver = Solver {
         build: name_of_build(),
         store: store.clone(),
@@ -98,10 +101,10 @@ async fn build(
         cancel: cancel.clone(),
         imports: imports(request, &images, reporter),
         max_parallelism: request.parallelism.map(std::num::NonZeroUsize::get),
+        finished: ahead.as_ref().map(|ahead| ahead.told(&spines)),
     };
     let search = setting.environment.path("PATH");
     emulation::prepare(&plan.definition, isolation, search, reporter);
-    let spines = plan.definition.spines();
     let solved = solver
         .solve(plan.definition)
         .await
@@ -125,6 +128,7 @@ async fn build(
     };
     let receipt = result.all(reporter).await?;
     harvest.keep_all(&request.cache_to, reporter).await?;
+    ahead.into_iter().for_each(Ahead::finish);
     store.settle();
     Ok(receipt)
 }

@@ -157,10 +157,10 @@ impl Delivery {
 
     /// What each image tells of the steps that made it, if it shall.
     async fn inline_caches(&self, output: &OutputSpec, step: &Step) -> Result<Vec<Option<String>>, CommandError> {
-        if !self.is_told_of_caches() {
+        if !is_told_of_caches(&self.request) {
             return Ok(vec![None; self.results.len()]);
         }
-        let how = self.assembly(output);
+        let how = assembly(&self.request, self.epoch, output);
         let mut caches = Vec::new();
         for place in 0..self.results.len() {
             caches.push(Some(self.harvest.inline(place, &how, step).await?));
@@ -168,30 +168,9 @@ impl Delivery {
         Ok(caches)
     }
 
-    fn is_told_of_caches(&self) -> bool {
-        self.request.cache_to.iter().any(|to| to.place == CachePlace::Inline)
-    }
-
-    /// How the image of an output is written. One that nobody but this machine will read is left plain: the store has its
-    /// layers as files anyway, and a daemon would only unpack them. What a build makes for several places is one image,
-    /// and what is told inside an image of its layers must stay true of it in a registry.
-    fn assembly(&self, output: &OutputSpec) -> Assembly {
-        let options = output.options().cloned().unwrap_or_default();
-        let how = options.assembly(self.epoch);
-        let mut outputs = self.request.outputs.iter();
-        let is_default = options.compression.is_none() && !options.force_compression;
-        if !is_default || self.is_told_of_caches() || !outputs.all(stays_here) {
-            return how;
-        }
-        Assembly {
-            compression: Compression::Uncompressed,
-            ..how
-        }
-    }
-
     /// Makes the images, and an index of them if there is to be one.
     fn bundle(&self, output: &OutputSpec, caches: Vec<Option<String>>, told: &Told) -> Result<Bundle, CommandError> {
-        let how = self.assembly(output);
+        let how = assembly(&self.request, self.epoch, output);
         let make = || {
             let mut images = Vec::new();
             for (built, cache) in self.results.iter().zip(caches) {
@@ -261,6 +240,27 @@ impl Delivery {
             ArchiveDest::Load => load::send(self.request.loader.as_ref(), |out| write.to(self.stopping(out))),
         }
     }
+}
+
+/// How the image of an output is written. One that nobody but this machine will read is left plain: the store has its
+/// layers as files anyway, and a daemon would only unpack them. What a build makes for several places is one image,
+/// and what is told inside an image of its layers must stay true of it in a registry.
+pub(crate) fn assembly(request: &BuildRequest, epoch: Option<i64>, output: &OutputSpec) -> Assembly {
+    let options = output.options().cloned().unwrap_or_default();
+    let how = options.assembly(epoch);
+    let mut outputs = request.outputs.iter();
+    let is_default = options.compression.is_none() && !options.force_compression;
+    if !is_default || is_told_of_caches(request) || !outputs.all(stays_here) {
+        return how;
+    }
+    Assembly {
+        compression: Compression::Uncompressed,
+        ..how
+    }
+}
+
+fn is_told_of_caches(request: &BuildRequest) -> bool {
+    request.cache_to.iter().any(|to| to.place == CachePlace::Inline)
 }
 
 /// Whether an image, if it is one, goes no further than this machine.

@@ -136,6 +136,7 @@ impl Reach<'_> {
             reporter: self.reporter.clone(),
             cancel: self.cancel.clone(),
             imports: None,
+            finished: None,
             max_parallelism: None,
         };
         let solved = solver.solve(definition).await;

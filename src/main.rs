@@ -3,6 +3,7 @@
 //! Everything the program takes from the world around it, it takes here, first: arguments, environment, terminals. Then
 //! it enters its namespaces, while it still has one thread, and only then the work begins.
 
+mod ahead;
 mod build;
 mod caches;
 mod call;

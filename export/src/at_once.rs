@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Progress;
 
-/// Each layer is worked on in parallel itself; more would only cost memory.
+/// Each layer is worked on in parallel itself; more would only cost memory, for which zstd needs 25 MiB.
 const LAYERS_AT_ONCE: usize = 4;
 
 /// Does `work` for each number below `count`, several at once; gives the results in order, or the first failure. `progress`
@@ -41,8 +41,9 @@ pub(crate) fn at_once<T: Send, E: Send>(
             }
         }
     };
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 1..LAYERS_AT_ONCE.min(count) {
+        for _ in 1..LAYERS_AT_ONCE.min(processors).min(count) {
             scope.spawn(run);
         }
         run();

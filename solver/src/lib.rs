@@ -35,4 +35,4 @@ pub use ops::image::{fetch_layers, pull};
 pub use remotes::{Identity, Landing, RemoteError, RemoteSource, Remotes};
 pub use results::{ResultTree, StepResult};
 pub use session::{Agent, Secret, Session};
-pub use solve::{Solved, Solver};
+pub use solve::{Finished, Solved, Solver};

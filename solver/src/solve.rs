@@ -42,9 +42,14 @@ pub struct Solver {
     pub imports: Option<Arc<dyn Import>>,
     /// How many steps work at the same time; `None` is as many as can.
     pub max_parallelism: Option<usize>,
+    /// Is told of every tree of a vertex as soon as it is there.
+    pub finished: Option<Finished>,
     /// The build's name in the store, under which the logs of its steps are kept.
     pub build: String,
 }
+
+/// Who is told that a vertex has its tree. Called between the work of steps: it must not wait for anything.
+pub type Finished = Arc<dyn Fn(VertexId, &Snapshot) + Send + Sync>;
 
 /// What came out.
 #[derive(Clone, Debug)]
@@ -246,6 +251,15 @@ impl Build {
             }
         });
         opened.await.cloned()
+    }
+
+    /// Makes a tree, and tells who wants to know of it.
+    async fn make_and_tell(&self, id: VertexId) -> Result<Option<Snapshot>, Stopped> {
+        let made = self.make(id).await?;
+        if let (Some(finished), Some(snapshot)) = (&self.solver.finished, &made) {
+            finished(id, snapshot);
+        }
+        Ok(made)
     }
 
     async fn make(&self, id: VertexId) -> Result<Option<Snapshot>, Stopped> {

@@ -187,6 +187,7 @@ impl World {
             })),
             cancel: Cancel::new(),
             imports: self.imports.clone(),
+            finished: None,
             max_parallelism: self.parallelism,
             build: "test".to_owned(),
         };

@@ -116,7 +116,7 @@ impl Build {
     async fn answer(&self, wish: Wish) {
         match wish {
             Wish::Key(id) => self.asked[&id].known.give(self.find(id).await),
-            Wish::Tree(id) => self.asked[&id].snapshot.give(self.make(id).await),
+            Wish::Tree(id) => self.asked[&id].snapshot.give(self.make_and_tell(id).await),
         }
     }
 }
