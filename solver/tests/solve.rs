@@ -133,6 +133,8 @@ struct World {
     events: Arc<Mutex<Vec<String>>>,
     parallelism: Option<usize>,
     imports: Option<Arc<dyn Import>>,
+    /// The vertices that had their trees, in this order.
+    finished: Arc<Mutex<Vec<VertexId>>>,
 }
 
 impl World {
@@ -150,6 +152,7 @@ impl World {
             events: Arc::default(),
             parallelism: None,
             imports: None,
+            finished: Arc::default(),
         })
     }
 
@@ -162,6 +165,7 @@ impl World {
         let store = Store::open(&self.folder.path().join("store")).unwrap();
         let events = self.events.clone();
         events.lock().unwrap().clear();
+        let finished = self.finished.clone();
         let solver = Solver {
             store: store.clone(),
             images: Arc::new(NoImages),
@@ -187,7 +191,7 @@ impl World {
             })),
             cancel: Cancel::new(),
             imports: self.imports.clone(),
-            finished: None,
+            finished: Some(Arc::new(move |id, _| finished.lock().unwrap().push(id))),
             max_parallelism: self.parallelism,
             build: "test".to_owned(),
         };
@@ -315,6 +319,19 @@ fn a_file_of_a_server_is_fetched_when_it_has_changed() {
         assert_eq!(std::fs::read_to_string(copied).unwrap(), content);
         let counts = [&world.web.asked, &world.web.fetched].map(|count| count.load(Ordering::SeqCst));
         assert_eq!(counts, [asked, fetched], "{content} of {url}");
+    }
+}
+
+#[test]
+fn who_wants_to_know_is_told_of_each_tree_when_it_is_there() {
+    let Some(world) = World::new() else { return };
+    let mut builder = Builder::new();
+    let first = run(&mut builder, None, "write a 1");
+    let second = run(&mut builder, Some(first), "write b 2");
+    let definition = builder.finish(Some(second));
+    for told in [vec![first, second], vec![second]] {
+        world.build(definition.clone()).0.unwrap();
+        assert_eq!(std::mem::take(&mut *world.finished.lock().unwrap()), told);
     }
 }
 
