@@ -24,8 +24,7 @@ class Bench:
         self.registry, self.target = Registry(self.path("registry")), Registry(self.path("target"))
         self.sandbox, self.meter = Sandbox(folder), Meter(folder)
         self.hidden = [("--root " + rbuild.store, ""), (rbuild.program, "rbuild"), (self.registry.host, "REGISTRY"),
-                       (self.target.host, "REGISTRY"), (self.sandbox.program, "sandbox"), (self.run, "x"), (folder + "/", ""),
-                       ("--network=host", ""), ("--provenance=false", "")]
+                       (self.target.host, "REGISTRY"), (self.sandbox.program, "sandbox"), (self.run, "x"), (folder + "/", "")]
 
     def close(self):
         self.registry.stop()
