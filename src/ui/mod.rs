@@ -12,6 +12,7 @@ mod failure;
 mod plain;
 mod quiet;
 mod rawjson;
+mod room;
 mod steps;
 pub(crate) mod text;
 mod tty;
@@ -32,10 +33,13 @@ pub(crate) use steps::FailedStep;
 pub(crate) use warnings::tell_warnings;
 
 use crate::timeline;
+use room::Room;
 use steps::Steps;
 
 /// Events that may wait to be shown.
 const QUEUE: usize = 4096;
+/// Bytes of lines that may wait to be shown. Lines may be long, and are not kept in memory by the thousand then.
+const QUEUE_BYTES: usize = 4 << 20;
 /// How often the picture is renewed.
 const REFRESH: Duration = Duration::from_millis(100);
 
@@ -101,9 +105,12 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
         Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
     };
     let (sender, receiver) = sync_channel(QUEUE);
-    let thread = std::thread::spawn(move || draw(display, &receiver));
+    let room = Arc::new(Room::new(QUEUE_BYTES));
+    let room_made = room.clone();
+    let thread = std::thread::spawn(move || draw(display, &receiver, &room_made));
     let events = sender.clone();
     let reporter = Reporter::new(timeline::watching(Arc::new(move |event| {
+        room.take(length(&event));
         // Nobody listens any more: the build is over, and so is the interest in its events.
         let _ = events.send(Message::Event(Instant::now(), event));
     })));
@@ -128,8 +135,16 @@ impl UiHandle {
     }
 }
 
+/// How much of the room for lines an event takes.
+fn length(event: &Event) -> usize {
+    match event {
+        Event::Line { text, .. } => text.len(),
+        _ => 0,
+    }
+}
+
 /// The thread's work: takes in what has come, then draws, until the end.
-fn draw(mut display: Box<dyn Display>, receiver: &Receiver<Message>) -> Steps {
+fn draw(mut display: Box<dyn Display>, receiver: &Receiver<Message>, room: &Room) -> Steps {
     let start = Instant::now();
     let mut steps = Steps::default();
     // A stderr that is closed or full must not fail the build.
@@ -145,6 +160,7 @@ fn draw(mut display: Box<dyn Display>, receiver: &Receiver<Message>) -> Steps {
                 if writable {
                     display.take(at, &event, &steps);
                 }
+                room.give(length(&event));
             }
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
@@ -154,6 +170,7 @@ fn draw(mut display: Box<dyn Display>, receiver: &Receiver<Message>) -> Steps {
             drawn = Instant::now();
         }
     }
+    room.open();
     if writable {
         let _ = display.finish(start.elapsed(), &steps);
     }

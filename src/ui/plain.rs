@@ -28,6 +28,8 @@ const ITEM_PAUSE: Duration = Duration::from_secs(5);
 const ITEM_PART: f64 = 0.05;
 /// More waiting lines than this give a step the word at once, so that they need not be kept.
 const MAX_WAITING: usize = 5000;
+/// And more bytes of lines.
+const MAX_WAITING_BYTES: usize = 4 << 20;
 
 /// Writes plain progress to `out`.
 pub(crate) struct Plain<W> {
@@ -47,8 +49,16 @@ pub(crate) struct Plain<W> {
 struct Waiting {
     since: Duration,
     lines: Vec<String>,
+    /// Of all lines together.
+    bytes: usize,
     ended: Option<String>,
     ended_at: Duration,
+}
+
+impl Waiting {
+    fn is_much(&self) -> bool {
+        self.lines.len() > MAX_WAITING || self.bytes > MAX_WAITING_BYTES
+    }
 }
 
 impl<W: Write> Plain<W> {
@@ -87,6 +97,7 @@ impl<W: Write> Plain<W> {
             since: at,
             ..Waiting::default()
         });
+        waiting.bytes += line.as_ref().map_or(0, String::len);
         waiting.lines.extend(line);
         if let Event::Finished { outcome, .. } = event {
             waiting.ended = Some(ending(outcome, after));
@@ -163,7 +174,7 @@ impl<W: Write> Plain<W> {
         let overdue = self
             .waiting
             .iter()
-            .find(|(_, waiting)| waited(waiting.since) > MAX_DELAY || waiting.lines.len() > MAX_WAITING);
+            .find(|(_, waiting)| waited(waiting.since) > MAX_DELAY || waiting.is_much());
         if let Some((step, _)) = overdue {
             return Some(*step);
         }

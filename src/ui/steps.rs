@@ -82,6 +82,10 @@ impl Steps {
             Event::Finished { outcome, .. } => {
                 state.ended = Some(at);
                 state.outcome = Some(outcome.clone());
+                if !matches!(outcome, Outcome::Failed(_)) {
+                    // Only what failed is told about once more.
+                    state.log = VecDeque::new();
+                }
             }
         }
     }
