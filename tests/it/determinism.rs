@@ -54,6 +54,25 @@ fn an_archive_is_the_same_to_the_byte() {
     }
 }
 
+#[test]
+fn a_copy_done_again_is_as_one_done_afresh() {
+    let Some(bases) = Bases::find() else { return };
+    let dockerfile = "FROM busybox\nWORKDIR /srv\nCOPY a.d .\nCOPY . .\nRUN test $(cat /srv/a.d/7) = 7\n";
+    let names: Vec<String> = (0..200).map(|n| format!("{}.d/{n}", ["a", "b"][n % 2])).collect();
+    let numbers: Vec<String> = (0..200).map(|n| format!("{n}\n")).collect();
+    let mut files = vec![("Dockerfile", dockerfile), ("a.d/7", "7\n")];
+    files.extend(names.iter().map(String::as_str).zip(numbers.iter().map(String::as_str)));
+    let first = Workshop::own();
+    let context = first.context("context", &files);
+    built(&first, bases, &context);
+    std::fs::write(context.join("b.d/9"), "another\n").unwrap();
+    std::fs::remove_file(context.join("b.d/11")).unwrap();
+    std::os::unix::fs::symlink("13", context.join("b.d/11")).unwrap();
+    let again = built(&first, bases, &context);
+    let afresh = Workshop::own();
+    assert_eq!(again, built(&afresh, bases, &context));
+}
+
 fn built(workshop: &Workshop, bases: &Bases, context: &Path) -> String {
     run(workshop.build(bases, context).args(["-t", "same:1"]));
     let images: Value = serde_json::from_str(&run(workshop.rbuild().args(["inspect", "same:1"]))).unwrap();
