@@ -10,18 +10,20 @@
 //! In a user namespace device nodes are left out, as the kernel allows none; an owner the namespace does not map stays
 //! the one who unpacks.
 
+mod inode;
+
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
-use std::io::{Read, Write};
 
+use self::inode::{PERMISSIONS, copy_up, create, dress, make_node, own_at, write_file};
 use crate::overlay::{is_whiteout, make_opaque, timestamps};
 use crate::tar_reader::{Entry, Kind, TarError, TarReader};
 
@@ -82,7 +84,7 @@ impl Extraction {
     }
 
     /// Writes one entry, reading its content from `archive`.
-    pub(crate) fn write<R: Read>(&mut self, entry: &Entry, archive: &mut TarReader<R>) -> Result<(), Refused> {
+    pub(crate) fn write<R: BufRead>(&mut self, entry: &Entry, archive: &mut TarReader<R>) -> Result<(), Refused> {
         let path = clean(&entry.path);
         let Some((parent, name)) = split(&path) else {
             return self.write_root(entry);
@@ -99,12 +101,15 @@ impl Extraction {
         match entry.kind {
             Kind::Directory => return self.write_directory(path, &directory, &name, entry),
             Kind::Symlink => {
-                self.clear(&directory, &name)?;
-                rustix::fs::symlinkat(text(&entry.link)?, &directory, &name).map_err(step("make the symbolic link"))?;
+                let target = text(&entry.link)?;
+                let make = || rustix::fs::symlinkat(&target, &directory, &name);
+                self.in_place(&directory, &name, make)?
+                    .map_err(step("make the symbolic link"))?;
             }
             Kind::File => {
-                self.clear(&directory, &name)?;
-                return write_file(&directory, &name, entry, archive);
+                let mode = Mode::from_raw_mode(entry.mode & PERMISSIONS);
+                let file = self.in_place(&directory, &name, || create(&directory, &name, mode))?;
+                return write_file(file.map_err(step("create the file"))?, entry, archive);
             }
             Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo => {
                 self.clear(&directory, &name)?;
@@ -188,8 +193,7 @@ impl Extraction {
         if entry.kind != Kind::Directory {
             return Err(Refused::Entry("it would replace the root directory".to_owned()));
         }
-        own(&self.root, entry)?;
-        rustix::fs::fchmod(&self.root, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
+        dress(&self.root, entry)?;
         self.implied.remove(&Vec::new());
         self.times.push((Vec::new(), entry.time));
         Ok(())
@@ -229,17 +233,24 @@ impl Extraction {
     }
 
     fn write_directory(&mut self, path: Vec<u8>, parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<(), Refused> {
-        let there = stat(parent, name)?;
-        if !there.is_some_and(|there| is_directory(&there)) {
-            self.clear(parent, name)?;
-            rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(step("make the directory"))?;
-        }
+        let mode = Mode::from_raw_mode(entry.mode & PERMISSIONS) | Mode::RWXU;
+        let removed = match rustix::fs::mkdirat(parent, name, mode) {
+            Ok(()) => false,
+            Err(Errno::EXIST) => {
+                let there = stat(parent, name)?;
+                if !there.is_some_and(|there| is_directory(&there)) {
+                    self.clear(parent, name)?;
+                    rustix::fs::mkdirat(parent, name, mode).map_err(step("make the directory"))?;
+                }
+                there.is_some_and(|there| is_whiteout(&there))
+            }
+            Err(error) => return Err(step("make the directory")(error)),
+        };
         let directory = open_child(parent, name)?;
-        if there.is_some_and(|there| is_whiteout(&there)) {
+        if removed {
             mark_opaque(&directory)?;
         }
-        own(&directory, entry)?;
-        rustix::fs::fchmod(&directory, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
+        dress(&directory, entry)?;
         self.implied.remove(&path);
         self.times.push((path, entry.time));
         Ok(())
@@ -268,6 +279,22 @@ impl Extraction {
         self.clear(directory, name)?;
         rustix::fs::linkat(&target_parent, &target_name, directory, name, AtFlags::empty())
             .map_err(step("make the hard link"))
+    }
+
+    /// Makes something at `name`, in the place of what an earlier entry put there: hardly ever anything.
+    fn in_place<T>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &CStr,
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> Result<Result<T, Errno>, Refused> {
+        match make() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, name)?;
+                Ok(make())
+            }
+            made => Ok(made),
+        }
     }
 
     /// Takes away what an earlier entry put at `name`.
@@ -394,180 +421,6 @@ fn make_parent(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
 
 fn mark_opaque(directory: &OwnedFd) -> Result<(), Refused> {
     make_opaque(directory).map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")))
-}
-
-fn owner(entry: &Entry) -> Result<(Uid, Gid), Refused> {
-    // The highest number means "leave as it is" to the kernel.
-    let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-    let (uid, gid) = (number(entry.uid), number(entry.gid));
-    let (Some(uid), Some(gid)) = (uid, gid) else {
-        return Err(Refused::Entry(format!(
-            "its owner {}:{} is out of range",
-            entry.uid, entry.gid
-        )));
-    };
-    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
-}
-
-fn own(file: impl AsFd, entry: &Entry) -> Result<(), Refused> {
-    let (uid, gid) = owner(entry)?;
-    unless_unmapped(rustix::fs::fchown(file, Some(uid), Some(gid)))
-}
-
-fn own_at(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<(), Refused> {
-    let (uid, gid) = owner(entry)?;
-    unless_unmapped(rustix::fs::chownat(
-        parent,
-        name,
-        Some(uid),
-        Some(gid),
-        AtFlags::SYMLINK_NOFOLLOW,
-    ))
-}
-
-/// The kernel's `EINVAL` for an owner means that the user namespace does not map it.
-fn unless_unmapped(outcome: Result<(), Errno>) -> Result<(), Refused> {
-    match outcome {
-        Err(Errno::INVAL) => Ok(()),
-        outcome => outcome.map_err(step("set the owner")),
-    }
-}
-
-fn create(parent: &OwnedFd, name: &CStr) -> Result<File, Refused> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(step("create the file"))?;
-    Ok(file.into())
-}
-
-fn write_file<R: Read>(
-    parent: &OwnedFd,
-    name: &CStr,
-    entry: &Entry,
-    archive: &mut TarReader<R>,
-) -> Result<(), Refused> {
-    let mut file = create(parent, name)?;
-    let mut unwritten = None;
-    let keep = |outcome: std::io::Result<()>, unwritten: &mut Option<std::io::Error>| {
-        outcome.inspect_err(|error| *unwritten = Some(std::io::Error::new(error.kind(), error.to_string())))
-    };
-    let outcome = match &entry.sparse {
-        None => archive.content(|piece| keep(file.write_all(piece), &mut unwritten)),
-        Some((map, size)) => {
-            keep(file.set_len(*size), &mut unwritten).map_err(TarError::from)?;
-            let mut target = SparseTarget::new(map, *size);
-            archive.content(|piece| keep(target.write(&file, piece), &mut unwritten))
-        }
-    };
-    if let Some(error) = unwritten {
-        return Err(Refused::Entry(format!("cannot write the file: {error}")));
-    }
-    outcome?;
-    own(&file, entry)?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))?;
-    if let Some(capability) = &entry.capability {
-        rustix::fs::fsetxattr(&file, "security.capability", capability, XattrFlags::empty())
-            .map_err(step("set the file capability"))?;
-    }
-    rustix::fs::futimens(&file, &timestamps(entry.time.0, entry.time.1)).map_err(step("set the time"))
-}
-
-/// Where the next bytes of a file with holes go.
-struct SparseTarget<'a> {
-    map: std::slice::Iter<'a, tar_core::SparseEntry>,
-    offset: u64,
-    left: u64,
-    size: u64,
-}
-
-impl<'a> SparseTarget<'a> {
-    fn new(map: &'a [tar_core::SparseEntry], size: u64) -> SparseTarget<'a> {
-        SparseTarget {
-            map: map.iter(),
-            offset: 0,
-            left: 0,
-            size,
-        }
-    }
-
-    fn write(&mut self, file: &File, mut bytes: &[u8]) -> std::io::Result<()> {
-        let invalid = |text: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text.to_owned()));
-        while !bytes.is_empty() {
-            if self.left == 0 {
-                let Some(next) = self.map.next() else {
-                    return invalid("more content than its map has room for");
-                };
-                if next.offset.checked_add(next.length).is_none_or(|end| end > self.size) {
-                    return invalid("its map goes beyond its size");
-                }
-                (self.offset, self.left) = (next.offset, next.length);
-                continue;
-            }
-            let length = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            file.write_all_at(&bytes[..length], self.offset)?;
-            self.offset += length as u64;
-            self.left -= length as u64;
-            bytes = &bytes[length..];
-        }
-        Ok(())
-    }
-}
-
-/// Makes a device or a fifo; `false` where the kernel allows none.
-fn make_node(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<bool, Refused> {
-    let kind = match entry.kind {
-        Kind::CharacterDevice => FileType::CharacterDevice,
-        Kind::BlockDevice => FileType::BlockDevice,
-        _ => FileType::Fifo,
-    };
-    if kind == FileType::CharacterDevice && entry.device == (0, 0) {
-        return Err(Refused::Entry(
-            "the device 0:0 stands for a removed name and cannot be kept".to_owned(),
-        ));
-    }
-    let device = match kind {
-        FileType::Fifo => 0,
-        _ => rustix::fs::makedev(entry.device.0, entry.device.1),
-    };
-    match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(entry.mode), device) {
-        Ok(()) => Ok(true),
-        Err(Errno::PERM) if kind != FileType::Fifo => Ok(false),
-        Err(error) => Err(step("make the node")(error)),
-    }
-}
-
-/// Copies a file or symbolic link of a layer below into this one, with its metadata.
-fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) -> Result<(), Refused> {
-    let failed = |error: std::io::Error| Refused::Entry(format!("cannot copy the link's target: {error}"));
-    let owner = (Some(Uid::from_raw(below.st_uid)), Some(Gid::from_raw(below.st_gid)));
-    let times = timestamps(below.st_mtime, below.st_mtime_nsec.cast_signed());
-    match FileType::from_raw_mode(below.st_mode) {
-        FileType::RegularFile => {
-            let mut file = create(parent, name)?;
-            std::io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
-            unless_unmapped(rustix::fs::fchown(&file, owner.0, owner.1))?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(below.st_mode & 0o7777)).map_err(step("set the mode"))?;
-            if let Some(capability) = crate::diff::capability(from).map_err(step("read the file capability"))? {
-                rustix::fs::fsetxattr(&file, "security.capability", &capability, XattrFlags::empty())
-                    .map_err(step("set the file capability"))?;
-            }
-            rustix::fs::futimens(&file, &times).map_err(step("set the time"))
-        }
-        FileType::Symlink => {
-            let target = rustix::fs::readlink(from, Vec::new()).map_err(step("read the link's target"))?;
-            rustix::fs::symlinkat(&target, parent, name).map_err(step("copy the link's target"))?;
-            unless_unmapped(rustix::fs::chownat(
-                parent,
-                name,
-                owner.0,
-                owner.1,
-                AtFlags::SYMLINK_NOFOLLOW,
-            ))?;
-            rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))
-        }
-        _ => Err(Refused::Entry(
-            "it is a hard link to a device of a layer below".to_owned(),
-        )),
-    }
 }
 
 /// The path of a name as an archive has it, for looking below.

@@ -49,6 +49,7 @@ mod layer;
 mod lease;
 mod lock;
 mod overlay;
+mod pieces;
 mod record;
 mod remove;
 mod scratch;

@@ -3,12 +3,11 @@
 //! The headers, with all their dialects, are `tar-core`'s business; here is the buffer it parses from, and the
 //! few things it leaves to the caller: times before 1970 and parts of seconds, and which entries have content at all.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
-const BUFFER: usize = 256 * 1024;
 const BLOCK: u64 = 512;
 
 /// Why an archive could not be read on.
@@ -61,16 +60,14 @@ pub(crate) struct Entry {
 pub(crate) struct TarReader<R> {
     source: R,
     parser: Parser,
-    buffer: Vec<u8>,
-    /// What has been read and not yet used is between the two.
-    start: usize,
-    end: usize,
+    /// The headers of the next entry, as far as they are needed; content is never copied.
+    header: Vec<u8>,
     /// Content of the current entry that is still to come, and the padding behind it.
     content: u64,
     padding: u64,
 }
 
-impl<R: Read> TarReader<R> {
+impl<R: BufRead> TarReader<R> {
     pub(crate) fn new(source: R) -> TarReader<R> {
         let mut parser = Parser::new(Limits {
             max_path_len: Some(4096),
@@ -82,9 +79,7 @@ impl<R: Read> TarReader<R> {
         TarReader {
             source,
             parser,
-            buffer: vec![0; BUFFER],
-            start: 0,
-            end: 0,
+            header: Vec::new(),
             content: 0,
             padding: 0,
         }
@@ -92,21 +87,20 @@ impl<R: Read> TarReader<R> {
 
     /// The next entry; what is left of the current one is skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, TarError> {
-        self.content(|_| Ok(()))?;
-        self.skip_padding()?;
+        self.skip_content()?;
         let mut needed = 0;
         loop {
             if !self.fill(needed)? {
                 return self.end_of_stream();
             }
-            let event = self.parser.parse(&self.buffer[self.start..self.end]);
+            let event = self.parser.parse(&self.header);
             let (consumed, outcome) = match event.map_err(|error| TarError::Malformed(error.to_string()))? {
                 ParseEvent::NeedData { min_bytes } => {
                     needed = min_bytes;
                     continue;
                 }
                 ParseEvent::GlobalExtensions { consumed, .. } => {
-                    self.start += consumed;
+                    self.header.drain(..consumed);
                     needed = 0;
                     continue;
                 }
@@ -122,7 +116,7 @@ impl<R: Read> TarReader<R> {
                     Some((read_entry(&entry, Some((sparse_map, real_size)))?, entry.size)),
                 ),
             };
-            self.start += consumed;
+            self.header.drain(..consumed);
             let Some((entry, size)) = outcome else {
                 return Ok(None);
             };
@@ -134,22 +128,30 @@ impl<R: Read> TarReader<R> {
             match entry {
                 Some(entry) => return Ok(Some(entry)),
                 // A kind nobody knows: its content is skipped like that of others.
-                None => return self.next(),
+                None => self.skip_content()?,
             }
+            needed = 0;
         }
     }
 
     /// Hands the content of the current entry to `take`, piece by piece.
     pub(crate) fn content(&mut self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), TarError> {
         while self.content > 0 {
-            if self.start == self.end && !self.fill(1)? {
+            let there = match self.source.fill_buf() {
+                _ if !self.header.is_empty() => &self.header[..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                there => there?,
+            };
+            if there.is_empty() {
                 return Err(TarError::Malformed("the archive ends within a file".to_owned()));
             }
-            let there = &self.buffer[self.start..self.end];
-            let piece = &there[..there.len().min(usize::try_from(self.content).unwrap_or(usize::MAX))];
-            take(piece)?;
-            self.start += piece.len();
-            self.content -= piece.len() as u64;
+            let count = there.len().min(usize::try_from(self.content).unwrap_or(usize::MAX));
+            take(&there[..count])?;
+            match self.header.is_empty() {
+                true => self.source.consume(count),
+                false => drop(self.header.drain(..count)),
+            }
+            self.content -= count as u64;
         }
         Ok(())
     }
@@ -159,7 +161,8 @@ impl<R: Read> TarReader<R> {
         io::copy(&mut self.source, &mut io::sink()).map(drop)
     }
 
-    fn skip_padding(&mut self) -> Result<(), TarError> {
+    fn skip_content(&mut self) -> Result<(), TarError> {
+        self.content(|_| Ok(()))?;
         self.content = std::mem::take(&mut self.padding);
         match self.content(|_| Ok(())) {
             // Some writers leave out the last padding.
@@ -171,28 +174,27 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// Makes at least `needed` bytes (or any, for 0) available; `false` at the end of the stream.
+    /// Makes `needed` bytes of headers available, and no more than whole blocks; `false` at the end of the stream.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
-        let needed = needed.max(1);
-        while self.end - self.start < needed {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-            if self.buffer.len() < needed {
-                self.buffer.resize(needed, 0);
+        let needed = needed.max(1).next_multiple_of(BLOCK as usize);
+        while self.header.len() < needed {
+            let there = match self.source.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                there => there?,
+            };
+            if there.is_empty() {
+                return Ok(false);
             }
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(0) => return Ok(false),
-                Ok(read) => self.end += read,
-            }
+            let count = there.len().min(needed - self.header.len());
+            self.header.extend_from_slice(&there[..count]);
+            self.source.consume(count);
         }
         Ok(true)
     }
 
     /// The stream ended where a header was expected: fine if nothing but zeros is left.
     fn end_of_stream(&self) -> Result<Option<Entry>, TarError> {
-        if self.buffer[self.start..self.end].iter().all(|byte| *byte == 0) {
+        if self.header.iter().all(|byte| *byte == 0) {
             Ok(None)
         } else {
             Err(TarError::Malformed("the archive ends within a header".to_owned()))

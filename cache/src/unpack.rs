@@ -1,17 +1,24 @@
 //! Unpacking layers of base images, in one pass: the compressed bytes are kept as a blob and hashed, decompressed,
 //! hashed again and written as files, and only then believed.
 //!
+//! Two threads share a layer: one keeps and decompresses, the other hashes and writes files, which is about half of the
+//! work each. So a single large layer keeps two processors busy, and the largest of several is not what the rest waits
+//! for.
+//!
 //! Layers can be unpacked in any order and several at once ([`Store::unpack_layer`]); putting them on their stack is a
 //! rename ([`Store::attach`]).
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::panic::resume_unwind;
+use std::thread;
 
 use oci::{ChainId, Descriptor, DiffId, Hasher};
 
 use crate::error::failed;
 use crate::extract::{Extraction, Refused, as_path};
 use crate::overlay::{self, Merged, Shown};
+use crate::pieces::{self, Arriving, Departing};
 use crate::snapshot::Base;
 use crate::tar_reader::{TarError, TarReader};
 use crate::{ActiveSnapshot, BlobWriter, Error, Snapshot, Store};
@@ -83,7 +90,12 @@ impl Store {
         };
         let active = self.prepare(None)?;
         let mut files = Extraction::into(active.upper()).map_err(failed("open", active.upper()))?;
-        let outcome = extract(&mut source, layer, &mut files);
+        let (departing, arriving) = pieces::channel();
+        let outcome = thread::scope(|scope| {
+            let extracting = scope.spawn(|| extract(arriving, layer, &mut files));
+            send(&mut source, departing);
+            extracting.join().unwrap_or_else(|panic| resume_unwind(panic))
+        });
         // Bytes that are not what was announced explain every other failure, so they are all looked at first.
         let rest = if source.broken {
             Ok(0)
@@ -193,11 +205,12 @@ fn adopt_implied(files: &Extraction, parent: &Snapshot, below: &Merged) -> Resul
     Ok(())
 }
 
-/// Decompresses and extracts all of `source`; gives the diff-id.
-fn extract<R: Read>(source: &mut Source<'_, R>, layer: &Descriptor, files: &mut Extraction) -> Result<DiffId, Error> {
+/// Extracts the archive that arrives; gives the diff-id.
+fn extract(content: Arriving, layer: &Descriptor, files: &mut Extraction) -> Result<DiffId, Error> {
     let mut plain = Hashed {
-        inner: decompress(source).map_err(stream_of(layer))?,
+        inner: content,
         hasher: Hasher::new(),
+        ahead: 0,
     };
     let mut archive = TarReader::new(&mut plain);
     let mut name = Vec::new();
@@ -218,6 +231,14 @@ fn extract<R: Read>(source: &mut Source<'_, R>, layer: &Descriptor, files: &mut 
     }
     archive.drain().map_err(stream_of(layer))?;
     Ok(DiffId(plain.hasher.finish()))
+}
+
+/// Hands over what is in `source`, up to its end or the error that it ends with.
+fn send(source: impl Read, mut content: Departing) {
+    match decompress(source) {
+        Ok(plain) => content.send_all(plain),
+        Err(error) => content.fail(error),
+    }
 }
 
 /// The bytes behind the compression that the first bytes show; media types are wrong at times, these are not.
@@ -288,16 +309,32 @@ impl<R: Read> Read for Source<'_, R> {
     }
 }
 
-/// Bytes that are hashed as they are read.
+/// Bytes that are hashed as they come.
 struct Hashed<R> {
     inner: R,
     hasher: Hasher,
+    /// How many bytes are hashed and not yet consumed.
+    ahead: usize,
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: BufRead> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
         Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let there = self.inner.fill_buf()?;
+        self.hasher.update(&there[self.ahead..]);
+        self.ahead = there.len();
+        Ok(there)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
+        self.ahead -= count;
     }
 }
