@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use graph::{Definition, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
@@ -89,6 +89,7 @@ impl Solver {
         build.definition.iter().for_each(|(id, _)| build.wish_for_key(id));
         let targets = build.definition.targets();
         targets.iter().flatten().for_each(|id| build.wish_for_tree(*id));
+        build.certain_bases().into_iter().for_each(|id| build.wish_for_tree(id));
         build.answer_all(wished).await;
         let trees = targets.iter().map(|target| match target {
             Some(id) => build.asked[id].snapshot.get().cloned(),
@@ -141,6 +142,20 @@ pub(crate) enum Found {
 struct Stopped;
 
 impl Build {
+    /// The images that the targets stand on. What the store has of a stage, it has with all that is below: an image that
+    /// it lacks will be needed, and can arrive while contexts are read and other stages built. A result that is elsewhere
+    /// may make it unnecessary.
+    fn certain_bases(&self) -> Vec<VertexId> {
+        if self.solver.imports.is_some() {
+            return Vec::new();
+        }
+        let spines = self.definition.spines();
+        let bases = spines.iter().filter_map(|spine| spine.first().copied());
+        bases
+            .filter(|id| matches!(self.definition.vertex(*id).op, Op::Image(_)))
+            .collect()
+    }
+
     fn first_failure(&self) -> Error {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         failure.unwrap_or(Error::Cancelled)

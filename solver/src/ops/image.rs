@@ -1,6 +1,8 @@
 //! FROM: the layers of an image, downloaded and unpacked at the same time.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use cache::{CacheKey, Snapshot, Store};
@@ -71,11 +73,22 @@ pub async fn fetch_layers(
     };
     let _alone = lock(store, key::of_image(Some(chain))).await?;
     let (mut top, present) = store.stack(stack)?;
-    let missing = stack.iter().skip(present);
-    let mut arriving =
-        stream::iter(missing.map(|layer| fetch(store, images, name, layer, step, cancel))).buffered(LAYERS_AT_ONCE);
-    while let Some(layer) = arriving.try_next().await? {
-        top = Some(store.attach(top.as_ref(), layer)?);
+    // The largest first, so that the end is not a wait for one of them.
+    let mut missing: Vec<_> = stack.iter().enumerate().skip(present).collect();
+    missing.sort_by_key(|(_, (layer, _))| Reverse(layer.size));
+    let fetching = missing.into_iter().map(|(place, layer)| async move {
+        let unpacked = fetch(store, images, name, layer, step, cancel).await?;
+        Ok::<_, StepError>((place, unpacked))
+    });
+    let mut arriving = stream::iter(fetching).buffer_unordered(LAYERS_AT_ONCE);
+    let mut arrived = BTreeMap::new();
+    let mut next = present;
+    while let Some((place, unpacked)) = arriving.try_next().await? {
+        arrived.insert(place, unpacked);
+        while let Some(unpacked) = arrived.remove(&next) {
+            top = Some(store.attach(top.as_ref(), unpacked)?);
+            next += 1;
+        }
     }
     Ok(top)
 }
