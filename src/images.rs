@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cache::Store;
-use oci::layout::Layouts;
+use oci::layout::{DOCUMENT_LIMIT, Layouts};
 use oci::{
     Blob, BoxFuture, Descriptor, Digest, Fetch, ImageConfig, ImageName, ManifestKind, Platform, PortError, Reference,
     ResolvedImage,
@@ -129,17 +129,33 @@ impl Images {
         if let Some(known) = suitable {
             return Ok(known);
         }
-        let resolved = match (self.elsewhere(name, platform).await, other) {
+        let resolved = match (self.as_it_is_now(name, platform).await, other) {
             // What was made here for another platform, and is nowhere else, is what is meant.
             (Err(PortError::NotFound { .. } | PortError::Denied { .. }), Some(other)) => return Ok(other),
             (Err(PortError::Unreachable { .. }), Some(other)) if *platform == Platform::host() => return Ok(other),
             (resolved, _) => resolved?,
         };
         // Kept by digest, so that a pinned name needs no network next time.
-        for bytes in [&resolved.manifest_bytes, &resolved.config_bytes] {
+        let documents = [&resolved.manifest_bytes, &resolved.config_bytes];
+        for bytes in documents.into_iter().chain(&resolved.index_bytes) {
             self.store.put_blob(bytes).map_err(|error| broken_store(name, &error))?;
         }
         Ok(resolved)
+    }
+
+    /// What the name means at its registry. The registry is asked for the digest first: if the store has the documents of
+    /// that, none of them is fetched.
+    async fn as_it_is_now(&self, name: &ImageName, platform: &Platform) -> Result<ResolvedImage, PortError> {
+        if let ImageName::Registry(reference) = name
+            && reference.digest().is_none()
+            && let Some(digest) = self.client().await?.current(reference).await?
+            && let Some(known) = self.in_store(&reference.pinned(digest), platform)?
+            && platform.preference(&known.config.platform()).is_some()
+        {
+            let name = name.clone();
+            return Ok(ResolvedImage { name, ..known });
+        }
+        self.elsewhere(name, platform).await
     }
 
     /// The image of that name or digest, if the store has its manifest and configuration.
@@ -176,6 +192,7 @@ impl Images {
         };
         let mut document = ManifestKind::parse(&root.media_type, &manifest_bytes).map_err(content)?;
         let (mut root, mut manifest_descriptor) = (root.clone(), root);
+        let mut index_bytes = None;
         if let ManifestKind::Index(index) = &document {
             root.media_type.clone_from(&index.media_type);
             // What the store lacks of an index may be had where it came from.
@@ -187,7 +204,7 @@ impl Images {
                 return Ok(None);
             };
             document = ManifestKind::parse(&manifest_descriptor.media_type, &bytes).map_err(content)?;
-            manifest_bytes = bytes;
+            index_bytes = Some(std::mem::replace(&mut manifest_bytes, bytes));
         }
         let ManifestKind::Manifest(manifest) = document else {
             return Ok(None);
@@ -203,6 +220,7 @@ impl Images {
         Ok(Some(ResolvedImage {
             name,
             root,
+            index_bytes,
             manifest_descriptor,
             manifest,
             manifest_bytes,
@@ -219,6 +237,10 @@ impl Images {
         else {
             return Ok(None);
         };
+        // A registry may name any digest; what is no document is not read as one.
+        if file.size > DOCUMENT_LIMIT {
+            return Ok(None);
+        }
         let bytes = std::fs::read(&file.path).map_err(|error| broken_store(name, &error))?;
         let actual = oci::Digest::of(&bytes);
         if actual != blob.digest {
@@ -338,3 +360,6 @@ fn broken_store(name: &ImageName, error: &(dyn std::error::Error + 'static)) -> 
         detail: format!("the store failed: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

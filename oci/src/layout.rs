@@ -116,10 +116,14 @@ impl Layout {
         };
         let root = Descriptor::new(&entry.media_type, entry.digest, entry.size);
         let mut descriptor = entry;
+        let mut index_bytes = None;
         for _ in 0..NESTING_LIMIT {
             let bytes = self.read_document(&descriptor)?;
             match ManifestKind::parse(&descriptor.media_type, &bytes)? {
-                ManifestKind::Index(index) => descriptor = index.select(platform)?.clone(),
+                ManifestKind::Index(index) => {
+                    descriptor = index.select(platform)?.clone();
+                    index_bytes.get_or_insert(bytes);
+                }
                 ManifestKind::Manifest(manifest) => {
                     let config_bytes = self.read_document(&manifest.config)?;
                     return Ok(ResolvedImage {
@@ -129,6 +133,7 @@ impl Layout {
                             digest,
                         },
                         root,
+                        index_bytes,
                         manifest_descriptor: descriptor,
                         manifest,
                         manifest_bytes: bytes,

@@ -233,7 +233,7 @@ impl Client {
                 query.append_pair("account", user);
             }
         }
-        let mut request = self.request(Method::GET, &url);
+        let mut request = self.request(Method::GET, &url)?;
         if let Some((user, password)) = login {
             request = request.basic_auth(user, Some(password));
         }
@@ -252,7 +252,7 @@ impl Client {
             .append_pair("refresh_token", refresh_token);
         let body = form.query().unwrap_or_default().to_owned();
         let request = self
-            .request(Method::POST, &question.realm)
+            .request(Method::POST, &question.realm)?
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
         self.answer(&Method::POST, &question.realm, request).await

@@ -16,8 +16,8 @@ use crate::error::{Error, causes, shown};
 use crate::repository::{Action, Repository};
 use crate::retry::{Contact, Tries};
 
-/// Pieces on their way between network and reader: some megabytes at most.
-const PIECES: usize = 32;
+/// Pieces on their way between network and reader, of up to 400 KiB: as many blobs as arrive at once have them all.
+const PIECES: usize = 8;
 /// So much progress makes up for earlier failures.
 const PROGRESS: u64 = 1 << 20;
 

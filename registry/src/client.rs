@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
-use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use crate::auth::{Grant, Grants};
 use crate::challenge::Challenge;
+use crate::connections::Connections;
 use crate::credentials::Files;
 use crate::error::{Error, causes, no_answer, said, shown};
-use crate::repository::{Action, Repository, is_loopback};
+use crate::repository::{Action, Repository};
 use crate::upload::Upload;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Where registries say which digest a manifest has.
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 /// Without a byte for so long, a connection counts as broken. There is no limit on the whole transfer.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECT_LIMIT: usize = 10;
@@ -45,15 +46,10 @@ pub struct Client {
 }
 
 struct Shared {
-    /// Through the proxy that the environment names, if any.
-    outward: reqwest::Client,
-    /// For this machine: never through a proxy.
-    loopback: reqwest::Client,
+    connections: Connections,
     grants: Grants,
     files: Files,
     insecure: Vec<String>,
-    /// How many CA certificates are trusted.
-    roots: usize,
 }
 
 /// One request as it is meant; what goes over the wire may be several.
@@ -75,41 +71,26 @@ pub(crate) enum Body<'a> {
 
 impl Client {
     /// A client with the system's CA certificates; the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
-    /// Connects to nothing yet.
+    /// Connects to nothing and reads no certificates yet.
     ///
     /// # Errors
     /// [`Error::Tls`] and [`Error::HttpClient`] if the libraries refuse; missing certificates are no error until one is
     /// needed.
     pub fn new(options: ClientOptions) -> Result<Client, Error> {
-        let (tls, roots) = trust()?;
         let user_agent = if options.user_agent.is_empty() {
             concat!("rbuild/", env!("CARGO_PKG_VERSION")).to_owned()
         } else {
             options.user_agent
         };
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(Policy::none())
-                .user_agent(&user_agent)
-                .connect_timeout(CONNECT_TIMEOUT)
-        };
-        let built = |builder: reqwest::ClientBuilder| {
-            builder
-                .build()
-                .map_err(|error| Error::HttpClient(format!("{error}: {}", causes(&error))))
-        };
         Ok(Client {
             shared: Arc::new(Shared {
-                outward: built(builder())?,
-                loopback: built(builder().no_proxy())?,
+                connections: Connections::new(user_agent)?,
                 grants: Grants::default(),
                 files: Files {
                     docker: options.docker_config,
                     containers: options.auth_files,
                 },
                 insecure: options.insecure,
-                roots,
             }),
         })
     }
@@ -126,13 +107,8 @@ impl Client {
         &self.shared.files
     }
 
-    pub(crate) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
-        let client = if is_loopback(url) {
-            &self.shared.loopback
-        } else {
-            &self.shared.outward
-        };
-        client.request(method, url.clone())
+    pub(crate) fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, Error> {
+        Ok(self.shared.connections.to(url)?.request(method, url.clone()))
     }
 
     /// Sends a request, answering challenges and following redirects, and gives the final answer, whatever its status.
@@ -188,7 +164,7 @@ impl Client {
     }
 
     async fn send_once(&self, ask: &Ask<'_>, url: &Url, grant: Option<&Grant>) -> Result<Response, Error> {
-        let mut request = self.request(ask.method.clone(), url);
+        let mut request = self.request(ask.method.clone(), url)?;
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
@@ -205,7 +181,7 @@ impl Client {
                 let request = request.header(CONTENT_LENGTH, upload.size()).body(upload.body().await?);
                 let answer = upload.watch(request.send()).await;
                 let answer = answer.ok_or_else(|| silent(&ask.method, url))?;
-                answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, self.shared.roots))
+                answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, self.shared.connections.roots()))
             }
         }
     }
@@ -213,7 +189,9 @@ impl Client {
     /// Sends a request without a long body.
     pub(crate) async fn answer(&self, method: &Method, url: &Url, request: RequestBuilder) -> Result<Response, Error> {
         match tokio::time::timeout(IDLE_TIMEOUT, request.send()).await {
-            Ok(answer) => answer.map_err(|error| no_answer(shown(method, url), url, &error, self.shared.roots)),
+            Ok(answer) => {
+                answer.map_err(|error| no_answer(shown(method, url), url, &error, self.shared.connections.roots()))
+            }
             Err(_) => Err(silent(method, url)),
         }
     }
@@ -365,18 +343,4 @@ fn silent(method: &Method, url: &Url) -> Error {
 
 pub(crate) fn silence() -> String {
     format!("nothing came for {} seconds", IDLE_TIMEOUT.as_secs())
-}
-
-/// The TLS configuration, and the number of CA certificates in it.
-fn trust() -> Result<(rustls::ClientConfig, usize), Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((config, added))
 }

@@ -2,6 +2,7 @@
 //! [`oci::Fetch`] and [`oci::Push`] of registries.
 //!
 //! ```text
+//! current     HEAD /v2/<repository>/manifests/<tag>                which digest the tag has now
 //! resolve     GET  /v2/<repository>/manifests/<tag or digest>      index -> manifest, then the configuration blob
 //! blob        GET  /v2/<repository>/blobs/<digest>                 streamed; a broken connection resumes with Range
 //! push_blob   HEAD /v2/<repository>/blobs/<digest>                 there already?
@@ -19,6 +20,7 @@ mod auth;
 mod blob;
 mod challenge;
 mod client;
+mod connections;
 mod credentials;
 mod error;
 mod pull;

@@ -7,7 +7,7 @@ use oci::{
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
-use crate::client::{Ask, Client, read_body};
+use crate::client::{Ask, Client, DIGEST_HEADER, read_body};
 use crate::error::Error;
 use crate::repository::{Action, Repository};
 use crate::retry::{Contact, Tries};
@@ -68,17 +68,20 @@ impl Client {
         let mut document = self.top_document(&repository, reference).await?;
         let mut descriptor = document.describe()?;
         let root = descriptor.clone();
+        let mut index_bytes = None;
         for _ in 0..NESTING_LIMIT {
             match ManifestKind::parse(&document.media_type, &document.bytes)? {
                 ManifestKind::Index(index) => {
                     descriptor = index.select(platform)?.clone();
-                    document = self.manifest(&repository, &descriptor).await?;
+                    let outer = std::mem::replace(&mut document, self.manifest(&repository, &descriptor).await?);
+                    index_bytes.get_or_insert(outer.bytes);
                 }
                 ManifestKind::Manifest(manifest) => {
                     let config_bytes = self.config(&repository, &manifest.config).await?;
                     return Ok(ResolvedImage {
                         name: name.clone(),
                         root,
+                        index_bytes,
                         manifest_descriptor: descriptor,
                         manifest,
                         manifest_bytes: document.bytes,
@@ -92,6 +95,31 @@ impl Client {
             what: "the image index",
             reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
         }))
+    }
+
+    /// The digest that the registry says the name points at, if it says so: one request, which registries do not count as
+    /// a pull. It is good for finding what is known already, and for nothing else.
+    ///
+    /// # Errors
+    /// [`PortError::Unreachable`]. Other refusals are left to [`Fetch::resolve`], which meets them again.
+    pub async fn current(&self, name: &Reference) -> Result<Option<Digest>, PortError> {
+        match self.current_digest(name).await {
+            Ok(digest) => Ok(digest),
+            Err(error @ Error::Unreachable(_)) => Err(error.of(&name)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn current_digest(&self, name: &Reference) -> Result<Option<Digest>, Error> {
+        let repository = self.repository(name)?;
+        let url = repository.url(&format!("manifests/{}", name.tag().unwrap_or("latest")));
+        let ask = Ask::new(&repository, Action::Pull, Method::HEAD, url).accepting(&accepted_manifests());
+        let response = self.obtain(&ask, &[StatusCode::OK]).await?;
+        let digest = response
+            .headers()
+            .get(DIGEST_HEADER)
+            .and_then(|value| value.to_str().ok());
+        Ok(digest.and_then(|digest| digest.parse().ok()))
     }
 
     /// What the name itself points at. A header with its digest is not believed: the digest is computed.
@@ -129,7 +157,7 @@ impl Client {
     }
 
     async fn document(&self, repository: &Repository, place: &str, contact: Contact) -> Result<Document, Error> {
-        let accepted = media_type::ACCEPTED_MANIFESTS.join(", ");
+        let accepted = accepted_manifests();
         let ask = Ask::new(repository, Action::Pull, Method::GET, repository.url(place));
         let ask = ask.accepting(if place.starts_with("manifests/") {
             &accepted
@@ -166,6 +194,10 @@ impl Document {
         };
         Ok(Descriptor::of(&media_type, &self.bytes))
     }
+}
+
+fn accepted_manifests() -> String {
+    media_type::ACCEPTED_MANIFESTS.join(", ")
 }
 
 fn refuse_large(descriptor: &Descriptor) -> Result<(), oci::Error> {

@@ -7,14 +7,13 @@ use bytes::Bytes;
 use oci::{BoxFuture, Descriptor, Digest, PortError, Push, Reference};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use crate::client::{Ask, Body, Client, location};
+use crate::client::{Ask, Body, Client, DIGEST_HEADER, location};
 use crate::error::Error;
 use crate::repository::{Action, Repository};
 use crate::retry::{Contact, Tries};
 use crate::upload::Upload;
 
 const BLOB_TYPE: &str = "application/octet-stream";
-const DIGEST_HEADER: &str = "docker-content-digest";
 /// How often whoever watches is told of progress.
 const REPORT: Duration = Duration::from_millis(100);
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::{CacheKey, Snapshot, Store};
-use futures_util::future::{join, join_all, join3};
+use futures_util::future::{join, join_all};
 use graph::{Definition, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};

@@ -79,6 +79,7 @@ impl Fetch for Images {
                     manifest_descriptor: Descriptor::of(MANIFEST, &manifest_bytes),
                     manifest,
                     manifest_bytes,
+                    index_bytes: None,
                     config,
                     config_bytes,
                 })

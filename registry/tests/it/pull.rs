@@ -57,6 +57,32 @@ async fn a_tag_leads_through_an_index_to_the_image_of_the_platform() {
 }
 
 #[tokio::test]
+async fn what_a_tag_points_at_now_is_asked_by_head_and_answered_if_it_can_be() {
+    let told = Digest::of(b"index").to_string();
+    for (status, header, expected) in [
+        (200, Some(told.as_str()), Some(Digest::of(b"index"))),
+        (200, Some("sha256:short"), None),
+        (200, None, None),
+        (404, Some(told.as_str()), None),
+        (405, None, None),
+        (503, None, None),
+    ] {
+        let header = header.map(str::to_owned);
+        let server = Server::start(move |request| {
+            assert!(request.is("HEAD", "/v2/app/manifests/1"), "{}", request.path);
+            let reply = Reply::of(status, b"");
+            Some(match &header {
+                Some(digest) => reply.with("Docker-Content-Digest", digest),
+                None => reply,
+            })
+        });
+        let server = server.await;
+        let current = server.client().current(&server.reference("app:1")).await.unwrap();
+        assert_eq!(current, expected, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn documents_that_are_not_what_was_asked_for_are_refused() {
     let server = Server::start(|request| {
         let wrong = request.path.contains("/manifests/sha256:") || request.path.contains("/blobs/");
