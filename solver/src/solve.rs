@@ -13,7 +13,7 @@ use futures_util::future::{join, join_all};
 use graph::{Definition, InputIndex, Op, Vertex, VertexId};
 use oci::Fetch;
 use sandbox::{Cancel, Executor};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use self::asked::{Asked, Wish};
 use crate::readings::{Reading, reads_own_base};
@@ -76,6 +76,7 @@ impl Solver {
     pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
         let asked = definition.iter().map(|(id, _)| (id, Asked::default())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
+        let file_permits = Semaphore::new(FILE_WORK_AT_ONCE);
         let (wishes, wished) = mpsc::unbounded_channel();
         let build = Build {
             solver: self.clone(),
@@ -83,6 +84,7 @@ impl Solver {
             asked,
             wishes,
             permits,
+            file_permits,
             failure: Mutex::new(None),
         };
         // Every key is needed for the targets'; inputs come first, so that hardly any has to wait for another.
@@ -105,6 +107,14 @@ impl Solver {
     }
 }
 
+/// Each has threads and buffers of its own, and more of them would only wait for the disk: a thousand COPYs that nothing
+/// keeps apart took 140 MB together.
+const FILE_WORK_AT_ONCE: usize = 16;
+
+async fn permit(permits: &Semaphore) -> SemaphorePermit<'_> {
+    permits.acquire().await.expect("the semaphore is never closed")
+}
+
 /// One build under way.
 pub(crate) struct Build {
     solver: Solver,
@@ -112,6 +122,8 @@ pub(crate) struct Build {
     pub(crate) asked: HashMap<VertexId, Asked>,
     wishes: mpsc::UnboundedSender<Wish>,
     permits: Semaphore,
+    /// For work on files.
+    file_permits: Semaphore,
     failure: Mutex<Option<Error>>,
 }
 
@@ -191,6 +203,7 @@ impl Build {
         let id = vertex.inputs[reading.from().0];
         let (reading, name) = (reading.clone(), vertex.metadata.name.clone());
         let sources = self.sources(vertex).await?;
+        let _permit = permit(&self.file_permits).await;
         let checksum = self
             .blocking(move || {
                 let _span = trace::span_of("checksum", &name);
@@ -296,7 +309,11 @@ impl Build {
         }
         let (base, sources) = join(self.snapshot_below(vertex), self.sources(vertex)).await;
         let (base, sources) = (base?, sources?);
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let _permit = permit(&self.permits).await;
+        let _file_permit = match vertex.op {
+            Op::File(_) => Some(permit(&self.file_permits).await),
+            _ => None,
+        };
         if self.solver.cancel.is_cancelled() {
             return Err(Stopped);
         }
