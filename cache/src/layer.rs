@@ -292,7 +292,7 @@ impl Store {
     /// Finds out what the plain layer is called, without writing it.
     fn name_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
         let id = snapshot.id();
-        let _span = trace::span_of("diff-id", &id);
+        let _span = trace::span_of("diff", &id);
         let (hashed, newest) = diff::write(snapshot, Hashed::new(Nowhere), form.latest)?;
         let size = hashed.size();
         let (Nowhere, digest) = hashed.finish().map_err(failed("hash", &snapshot.directory()))?;
@@ -308,7 +308,7 @@ impl Store {
 
     fn make_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
         let id = snapshot.id();
-        let _span = trace::span_of("layer", &id);
+        let _span = trace::span_of("compress", &id);
         let writer = self.blob_writer()?;
         let directory = snapshot.directory();
         let failure = failed("compress", &directory);

@@ -60,7 +60,7 @@ fn a_trace_shows_every_step_and_phase_in_its_place() {
     ] {
         cold.assert_within(phase, within);
     }
-    for phase in ["unpack", "fetch", "checksum", "walk context", "layer", "write image"] {
+    for phase in ["unpack", "fetch", "checksum", "walk context", "diff", "write image"] {
         assert!(cold.has(phase), "no phase {phase}");
     }
 
@@ -69,6 +69,14 @@ fn a_trace_shows_every_step_and_phase_in_its_place() {
         assert_eq!((warm.steps("done", step), warm.found(step)), (0, 1), "{step}");
     }
     assert!(!warm.has("run"));
+
+    let archived = workshop.path("archived.json");
+    let archive = format!("type=oci,dest={}", workshop.path("app.tar").display());
+    run(workshop
+        .build(bases, &context)
+        .args(["-o", &archive, "--trace"])
+        .arg(&archived));
+    assert!(Trace::read(&archived).has("compress"));
 }
 
 #[test]
