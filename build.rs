@@ -1,4 +1,5 @@
 //! Tells the program the commit it is built from, where that is known: a source archive has none.
+#![forbid(unsafe_code)]
 
 use std::path::Path;
 use std::process::Command;

@@ -7,12 +7,12 @@ mod text;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cache::Store;
 use frontend::{Findings, Outline, Target, Warning};
 use sandbox::Cancel;
 use solver::{Failure, Reporter};
 
 use crate::build;
+use crate::ci;
 use crate::cli::{Call, Format};
 use crate::commands::{Setting, answer};
 use crate::elsewhere;
@@ -47,7 +47,7 @@ struct BuildError {
 pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -> Result<ExitCode, CommandError> {
     let heading = format!("asking rbuild {}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
-    let (cancel, mut signals) = (Cancel::new(), Signals::watch()?);
+    let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits)?);
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);
     let request = match signals.cancelling(&cancel, completing).await {
         Ok(request) => request,
@@ -62,7 +62,15 @@ pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -
         .await;
     progress.finish();
     let found = match found {
-        Ok(Answer::Check(warnings, error)) => return tell_check(call, &request, &warnings, error),
+        Ok(Answer::Check(warnings, error)) => {
+            if let Some(service) = request.service {
+                let failure = error
+                    .as_ref()
+                    .map(|error| (error.failure.message(), error.failure.line()));
+                ci::mark(service, (&request, &setting.environment), failure, &warnings);
+            }
+            return tell_check(call, &request, &warnings, error);
+        }
         other => other,
     };
     ui::tell_warnings(request.progress, &findings.warnings());
@@ -87,7 +95,9 @@ async fn ask(
     findings: &Findings,
 ) -> Result<Answer, CommandError> {
     let (text, options) = (&request.dockerfile.text, &request.options);
-    let store = Store::open(&setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))?;
+    let store = setting
+        .open_store()
+        .map_err(|error| CommandError::failed("failed to build").because(&error))?;
     let images: Arc<_> = build::images(request, setting, &store, reporter)?;
     let step = reporter.start(format!(
         "[internal] load build definition from {}",

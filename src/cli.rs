@@ -9,6 +9,10 @@ mod call;
 mod go_style;
 mod images;
 mod not_yet;
+mod reach;
+mod registry;
+mod resources;
+mod transfers;
 pub(crate) mod values;
 
 use std::ffi::OsString;
@@ -20,10 +24,13 @@ pub(crate) use build::{BuildArgs, Network, OutputArgs, WorkArgs};
 pub(crate) use call::{Call, Format};
 pub(crate) use go_style::boolean;
 pub(crate) use images::{
-    CompletionsArgs, DebugArgs, DebugCommand, ImagesArgs, InspectArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, RunArgs,
-    TableFormat, TagArgs,
+    CompletionsArgs, DebugArgs, DebugCommand, DoctorArgs, DuArgs, ImagesArgs, InspectArgs, MergeArgs, PruneArgs,
+    PullArgs, PushArgs, RmiArgs, RunArgs, SpaceArgs, TableFormat, TagArgs,
 };
 pub(crate) use not_yet::NotYet;
+pub(crate) use reach::ReachArgs;
+pub(crate) use registry::{ExplainArgs, ReferrersArgs, RegistryArgs, RegistryCommand};
+pub(crate) use transfers::TransferArgs;
 
 use crate::ui::Mode;
 
@@ -33,7 +40,13 @@ Example:
           builds ./Dockerfile and pushes the image
 
 Exit codes:
-  0  done    1  failed    2  not understood or not supported    130  cancelled
+  0    done
+  1    a step failed, or the build cannot be done as it is written
+  2    the Dockerfile or a flag is not understood or not supported
+  3    a registry, a cache or another source failed, or wants other credentials
+  4    this machine lacks something: namespaces, user ids, an emulator
+  5    no room, or a limit or a policy forbids it
+  124  --timeout or --step-timeout passed    130  interrupted    143  terminated
   `rbuild run` passes on the exit code of the process; 125 is a failure of rbuild itself";
 
 /// Builds container images from Dockerfiles: no daemon, no root needed.
@@ -53,6 +66,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
+    /// Trust these CA certificates besides the system's, also in RUN [env: RBUILD_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
     /// Write where the time goes to a file, for ui.perfetto.dev or chrome://tracing
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
@@ -71,6 +88,8 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Send an image to its registry
     Push(PushArgs),
+    /// Join images for several platforms under one name
+    Merge(MergeArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// List the images
@@ -80,11 +99,15 @@ pub(crate) enum Command {
     /// Remove names of images
     Rmi(RmiArgs),
     /// Run a process on an image and throw away what it changed
-    Run(RunArgs),
-    /// Show what takes up space
-    Du,
+    Run(Box<RunArgs>),
+    /// Show what takes up space, and why it is kept
+    Du(DuArgs),
     /// Remove what no image needs
     Prune(PruneArgs),
+    /// Ask registries
+    Registry(RegistryArgs),
+    /// Say whether builds work here, and what to do for more
+    Doctor(DoctorArgs),
     /// Show the version
     Version,
     /// Write completions for a shell
@@ -92,6 +115,23 @@ pub(crate) enum Command {
     /// Look into the inner workings
     #[command(hide = true)]
     Debug(DebugArgs),
+}
+
+impl Command {
+    /// What was typed of how registries are reached; nothing for a command that reaches none.
+    pub(crate) fn registries(&self) -> Option<ReachArgs> {
+        let typed = match self {
+            Command::Build(args) => &args.registries,
+            Command::Pull(args) => &args.registries,
+            Command::Push(args) => &args.registries,
+            Command::Merge(args) => &args.registries,
+            Command::Registry(args) => args.command.registries(),
+            // Has no such flags, and pulls what is not here.
+            Command::Run(_) => return Some(ReachArgs::default()),
+            _ => return None,
+        };
+        Some(typed.clone())
+    }
 }
 
 /// Reads the command line, whose first word is the program's name.

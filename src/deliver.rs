@@ -3,16 +3,18 @@
 mod files;
 mod tell;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Compression, Snapshot, Store};
+use cache::{Compression, Store};
 use export::records::CachePlace;
-use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, ImageOptions, OutputSpec, Receipt};
-use oci::{ImageConfig, Platform, Reference};
+use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, Image, ImageOptions, OutputSpec, Receipt};
+use oci::{Digest, ImageConfig, Platform, Reference};
 use sandbox::Cancel;
-use solver::{Failure, Meter, Reporter, Step};
+use solver::{Failure, Meter, Reporter, ResultTree, Step};
 
 use crate::caches::Harvest;
 use crate::commands::load;
@@ -20,13 +22,13 @@ use crate::error::CommandError;
 use crate::images::Images;
 use crate::request::BuildRequest;
 
-pub(crate) use tell::tell;
+pub(crate) use tell::{tell, write_metadata};
 
 /// What was built for one platform.
 pub(crate) struct Built {
     pub(crate) platform: Platform,
     /// The tree; `None` is the empty one.
-    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) tree: Option<ResultTree>,
     pub(crate) config: ImageConfig,
 }
 
@@ -178,13 +180,7 @@ impl Delivery {
                     cache,
                     ..built.config.clone()
                 };
-                images.push(export::assemble(
-                    &self.store,
-                    built.snapshot.as_ref(),
-                    config,
-                    &how,
-                    told,
-                )?);
+                images.push(self.image(built.tree.as_ref(), config, &how, told)?);
             }
             match (images.len(), images.pop()) {
                 (1, Some(only)) if !self.multi_platform => Bundle::single(only, &how.annotations, how.epoch),
@@ -197,7 +193,38 @@ impl Delivery {
         make().map_err(|error| failed(&error))
     }
 
+    /// Makes the image of a tree.
+    fn image(
+        &self,
+        tree: Option<&ResultTree>,
+        config: ImageConfig,
+        how: &Assembly,
+        told: &Told,
+    ) -> Result<Image, export::Error> {
+        let snapshot = match tree {
+            Some(ResultTree::There(imported)) => {
+                return export::assemble_elsewhere(&self.store, &imported.layers, config, how, told);
+            }
+            Some(ResultTree::Here(snapshot)) => Some(snapshot),
+            None => None,
+        };
+        export::assemble(&self.store, snapshot, config, how, told)
+    }
+
+    /// Names the image here, unless layers of it stayed where they were found.
     fn keep(&self, bundle: &Bundle, names: &[Reference], told: &Told) -> Result<(), CommandError> {
+        let layers = bundle.images.iter().flat_map(|image| &image.layers);
+        for layer in layers {
+            let here = self.store.content(&layer.digest);
+            if here
+                .map_err(|error| CommandError::failed("failed to export").because(&error))?
+                .is_none()
+            {
+                let what = "the image is not kept here: its layers stayed where they were found";
+                told.0.moved(what, 0, None, true);
+                return Ok(());
+            }
+        }
         export::to_store(&self.store, bundle, names).map_err(|error| failed(&error))?;
         for name in names {
             told.0.moved(&format!("naming to {name}"), 0, None, true);
@@ -210,6 +237,24 @@ impl Delivery {
         let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
         let pushed = export::to_registry(&self.store, bundle, names, client, &Told(step.meter())).await;
         pushed.map_err(|error| CommandError::failed(&error).because(&error))
+    }
+
+    /// Sees to it that there is room for the blobs of an image at `place`, or fails before the first byte.
+    fn make_room(&self, bundle: &Bundle, place: &Path, is_there: &dyn Fn(&Digest) -> bool) -> Result<(), CommandError> {
+        if std::fs::metadata(place).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Ok(());
+        }
+        let blobs = bundle
+            .images
+            .iter()
+            .flat_map(|image| image.layers.iter().chain([&image.config]));
+        let sizes: HashMap<Digest, u64> = blobs
+            .filter(|blob| !is_there(&blob.digest))
+            .map(|blob| (blob.digest, blob.size))
+            .collect();
+        let bytes = sizes.into_values().fold(0, u64::saturating_add);
+        let made = self.store.make_room_in(place, bytes);
+        made.map_err(|error| CommandError::failed("failed to export").because(&error))
     }
 
     fn archive(
@@ -231,9 +276,12 @@ impl Delivery {
                 .to(self.stopping(io::stdout().lock()))
                 .map_err(|error| failed(&error)),
             ArchiveDest::File(FileDest::File(path)) => {
+                self.make_room(bundle, path, &|_| false)?;
                 export::to_file(path, |file| write.to(self.stopping(file))).map_err(|error| failed(&error))
             }
             ArchiveDest::Directory(dest) => {
+                let is_there = |digest: &Digest| dest.join("blobs/sha256").join(digest.hex()).exists();
+                self.make_room(bundle, dest, &is_there)?;
                 let done = export::to_layout_directory(&self.store, bundle, &options.names, dest, told);
                 done.map_err(|error| failed(&error))
             }

@@ -12,16 +12,15 @@ use frontend::{EpochSource, MainContext, RemoteContext};
 use graph::{Builder, Definition, GitSource, HttpSource, Metadata, Op};
 use oci::Digest;
 use sandbox::{Cancel, Namespaces};
-use solver::{Reporter, Session, Solver, files};
+use solver::{Reporter, ResultTree, Session, Solver, files};
 
 use crate::build;
 use crate::commands::Setting;
 use crate::error::CommandError;
 use crate::remotes::{Remotes, url_of_blob};
+use crate::request::small_file::{self, Unreadable};
 use crate::request::{BuildRequest, DockerfileText};
 
-/// Larger than this no Dockerfile is.
-const LARGEST_DOCKERFILE: u64 = 16 << 20;
 /// What the one file of a context of a web server is called.
 pub(crate) const FILE_NAME: &str = "context";
 
@@ -105,7 +104,8 @@ struct Reach<'a> {
 
 impl Reach<'_> {
     fn store(&self) -> Result<Store, CommandError> {
-        Store::open(&self.setting.root).map_err(|error| CommandError::failed("failed to build").because(&error))
+        let store = self.setting.open_store();
+        store.map_err(|error| CommandError::failed("failed to build").because(&error))
     }
 
     fn session(request: &BuildRequest) -> Session {
@@ -120,6 +120,7 @@ impl Reach<'_> {
         let (session, cancel) = (Reach::session(request), self.cancel.clone());
         let environment = &self.setting.environment;
         let remotes = Remotes::new(store.clone(), session, cancel, environment, request.heard.clone());
+        let remotes = remotes.trusting(self.setting.bundle(store)?);
         Ok(remotes.under(build::policy(request)?))
     }
 
@@ -131,20 +132,26 @@ impl Reach<'_> {
             store: store.clone(),
             images: build::images(request, self.setting, &store, self.reporter)?,
             remotes: Arc::new(self.remotes(request, &store)?),
-            executor: Arc::new(Namespaces),
+            executor: Arc::new(Namespaces::new()),
             session: Reach::session(request),
             reporter: self.reporter.clone(),
             cancel: self.cancel.clone(),
             imports: None,
+            leave: None,
             finished: None,
+            before_run: None,
+            step_timeout: None,
+            certificates: None,
+            resources: sandbox::Resources::default(),
             max_parallelism: None,
         };
         let solved = solver.solve(definition).await;
         let mut solved = solved.map_err(|error| build::build_failed(&error))?;
         let failed = |error| CommandError::failed("failed to build").because(&error);
-        match solved.snapshots.pop().flatten() {
-            Some(snapshot) => snapshot.mount(&store).map_err(failed),
-            None => store.prepare(None).and_then(|empty| empty.mount()).map_err(failed),
+        match solved.trees.pop().flatten() {
+            Some(ResultTree::Here(snapshot)) => snapshot.mount(&store).map_err(failed),
+            // Without imports nothing is there.
+            Some(ResultTree::There(_)) | None => store.prepare(None).and_then(|empty| empty.mount()).map_err(failed),
         }
     }
 
@@ -175,9 +182,9 @@ impl Reach<'_> {
             let message = "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles";
             return Err(CommandError::usage(message));
         }
-        let mut text = Vec::new();
         let file = std::fs::File::open(&blob.path).map_err(failed)?;
-        file.take(LARGEST_DOCKERFILE).read_to_end(&mut text).map_err(failed)?;
+        let too_large = |error| CommandError::usage("failed to read dockerfile from standard input").because(&error);
+        let text = small_file::read_to_end(file).map_err(too_large)?;
         request.dockerfile = DockerfileText::unnamed(text);
         request.options.main_context = MainContext::Empty;
         Ok(true)
@@ -217,11 +224,7 @@ impl Reach<'_> {
         let step = self.reporter.start(format!("[internal] load remote Dockerfile {url}"));
         let fetched = async {
             let path = remotes.content(&remotes.file(url, &step).await?)?;
-            let mut text = Vec::new();
-            std::fs::File::open(path)?
-                .take(LARGEST_DOCKERFILE)
-                .read_to_end(&mut text)?;
-            Ok(text)
+            Ok(small_file::read_to_end(std::fs::File::open(path)?)?)
         };
         let text = fetched.await.map_err(|error: solver::RemoteError| {
             CommandError::failed(format!("failed to read dockerfile from {url}")).because(&*error)
@@ -284,8 +287,12 @@ fn of_blob(digest: Digest) -> HttpSource {
 }
 
 fn read(root: &std::path::Path, name: &str) -> Result<Option<Vec<u8>>, CommandError> {
-    files::read_file(root, name, LARGEST_DOCKERFILE)
-        .map_err(|error| CommandError::failed(format!("failed to read dockerfile: open {name}")).because(&error))
+    let failed = || CommandError::failed(format!("failed to read dockerfile: open {name}"));
+    let text = files::read_file(root, name, small_file::LARGEST + 1).map_err(|error| failed().because(&error))?;
+    match text {
+        Some(text) if text.len() as u64 > small_file::LARGEST => Err(failed().because(&Unreadable::TooLarge)),
+        text => Ok(text),
+    }
 }
 
 /// The Dockerfile of a context: that of the name, or `Dockerfile`, or `dockerfile` where only that is there.

@@ -16,6 +16,8 @@ pub(crate) struct Environment {
     pub(crate) directory: PathBuf,
     /// The effective user.
     pub(crate) uid: u32,
+    /// A file of certificates that are trusted besides the system's: as typed, or as `RBUILD_CA_FILE` says.
+    pub(crate) certificates: Option<PathBuf>,
     /// Whether data would be shown to a person.
     pub(crate) stdout_is_terminal: bool,
     /// Whether words are shown to a person.
@@ -25,19 +27,18 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// When the working directory does not exist any more.
-    pub(crate) fn read() -> io::Result<Environment> {
-        Ok(Environment {
+    /// Reads it. A working directory that is gone has a name nevertheless: whoever needs a file in it is told that there is
+    /// none, and who needs none is not bothered.
+    pub(crate) fn read() -> Environment {
+        Environment {
             variables: std::env::vars_os().collect(),
-            directory: std::env::current_dir()?,
+            directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/proc/self/cwd")),
             uid: rustix::process::geteuid().as_raw(),
+            certificates: None,
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
             stdin_is_terminal: io::stdin().is_terminal(),
-        })
+        }
     }
 
     /// A variable that is set, not empty, and text.

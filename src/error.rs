@@ -3,10 +3,17 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | failed: a step of the build, a registry, the disk |
-//! | 2 | the command line, or a file it names, cannot be followed; or it asks for what rbuild does not do |
+//! | 1 | a step failed, or the build cannot be done as it is written: a file that COPY names is missing |
+//! | 2 | the Dockerfile or the command line cannot be followed, or asks for what rbuild does not do |
+//! | 3 | a registry, a cache, a repository or a web server did not give or take something, or wants other credentials |
+//! | 4 | this machine lacks something: namespaces, user ids, an emulator, a program |
+//! | 5 | no room on the disk or in memory, or a limit or a policy forbids it |
+//! | 124 | `--timeout` or `--step-timeout` passed |
 //! | 125, 126, 127 | `rbuild run` only: rbuild failed; the program cannot be run; the program was not found |
-//! | 130 | cancelled |
+//! | 130 | interrupted (SIGINT) |
+//! | 143 | terminated (SIGTERM) |
+//!
+//! Which of these it is, the causes say: see [`kind`].
 //!
 //! Libraries say what went wrong and why, as a chain of causes. Here the chain becomes one line, and the line gets what
 //! to do next.
@@ -18,6 +25,8 @@
 //! full log: /var/lib/rbuild/v1/logs/…
 //! ```
 
+mod kind;
+
 use std::error::Error;
 use std::fmt::{self, Display, Write as _};
 use std::io;
@@ -25,24 +34,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use oci::PortError;
+use sandbox::Isolation;
 use solver::StepError;
 
-/// What kind of failure it is; says the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The work failed.
-    Failed,
-    /// What is asked for cannot be understood or done.
-    Usage,
-    /// The user stopped it.
-    Cancelled,
-    /// `rbuild run` did not get to start the program.
-    BeforeRun,
-    /// The program of `rbuild run` cannot be run.
-    NotExecutable,
-    /// The program of `rbuild run` is not there.
-    NoSuchProgram,
-}
+pub(crate) use kind::Kind;
+
+use crate::ci::Service;
 
 /// Why a command failed, for people.
 #[derive(Debug)]
@@ -50,8 +47,10 @@ pub(crate) struct CommandError {
     kind: Kind,
     message: String,
     hint: Option<String>,
-    report: String,
+    report: Box<str>,
     log: Option<PathBuf>,
+    /// Of the Dockerfile, from 1.
+    line: Option<u32>,
     /// The causes as programmers see them, a line each, the outermost first.
     causes: Box<str>,
     is_in_full: bool,
@@ -79,8 +78,9 @@ impl CommandError {
             kind,
             message: what.to_string(),
             hint: None,
-            report: String::new(),
+            report: Box::default(),
             log: None,
+            line: None,
             causes: Box::default(),
             is_in_full: false,
         }
@@ -93,6 +93,9 @@ impl CommandError {
         while let Some(error) = cause {
             let text = error.to_string();
             self.causes = format!("{}\ncause: {error:?}", self.causes).into();
+            if self.kind == Kind::Failed {
+                self.kind = Kind::of(error).unwrap_or(Kind::Failed);
+            }
             // What the kernel answers about namespaces says «no space» of its limits, and the error itself what to do.
             is_isolation |= error.is::<sandbox::Error>();
             // A transparent error says the same as its cause.
@@ -118,9 +121,34 @@ impl CommandError {
         self
     }
 
+    /// The same failure, with what gives more user ids if it looks as if there were too few: what fails then says so in
+    /// words of its own.
+    pub(crate) fn under(self, isolation: &Isolation) -> CommandError {
+        const SIGNS: [&str; 4] = [
+            "has no such id",
+            "operation not permitted",
+            "invalid argument",
+            "setgroups",
+        ];
+        let said = format!("{}\n{}", self.message, self.report).to_lowercase();
+        match isolation.remedy() {
+            Some(remedy) if SIGNS.iter().any(|sign| said.contains(sign)) => {
+                let kind = if self.kind == Kind::Failed {
+                    Kind::Machine
+                } else {
+                    self.kind
+                };
+                self.of_kind(kind).hint(format_args!(
+                    "there is a single user id here, so nothing can belong to another, or run as one; {remedy}"
+                ))
+            }
+            _ => self,
+        }
+    }
+
     /// The same failure with lines to show before it: what was logged, an excerpt.
     pub(crate) fn report(mut self, text: String) -> CommandError {
-        self.report = text;
+        self.report = text.into();
         self
     }
 
@@ -142,6 +170,25 @@ impl CommandError {
         self
     }
 
+    /// The same failure, about a line of the Dockerfile.
+    pub(crate) fn at_line(mut self, line: Option<usize>) -> CommandError {
+        self.line = line.and_then(|line| u32::try_from(line).ok());
+        self
+    }
+
+    /// The line of the Dockerfile it is about.
+    pub(crate) fn line(&self) -> Option<usize> {
+        self.line.map(|line| line as usize)
+    }
+
+    /// The same failure in words that a service does not take for commands.
+    pub(crate) fn disarmed(mut self, service: Service) -> CommandError {
+        self.message = service.disarmed(&self.message);
+        self.report = service.disarmed(&self.report).into();
+        self.causes = service.disarmed(&self.causes).into();
+        self
+    }
+
     /// What went wrong, in one line.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -149,21 +196,15 @@ impl CommandError {
 
     /// The exit code.
     pub(crate) fn code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
-            Kind::Failed => 1,
-            Kind::Usage => 2,
-            Kind::BeforeRun => 125,
-            Kind::NotExecutable => 126,
-            Kind::NoSuchProgram => 127,
-            Kind::Cancelled => 130,
-        })
+        ExitCode::from(self.kind.code())
     }
 }
 
 impl Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.report)?;
-        write!(f, "ERROR: {}", self.message)?;
+        // Lines of foreign origin, as git writes them, are not to be taken for ours.
+        write!(f, "ERROR: {}", self.message.replace('\n', "\n  "))?;
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
         }
@@ -186,14 +227,22 @@ const FOREIGN_PROGRAM: &str = "the program is for another processor, or a script
 
 /// The next step that a cause calls for.
 fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(PortError::Denied { name, .. }) = error.downcast_ref() {
+    if let Some(PortError::Denied { name, .. }) = kind::port(error) {
         let host = match name.parse::<oci::Reference>() {
             Ok(reference) if reference.host() != "docker.io" => format!(" {}", reference.host()),
             _ => String::new(),
         };
         return Some(format!("log in with `docker login{host}`, or check the name"));
     }
-    if let Some(PortError::Unreachable { .. }) = error.downcast_ref() {
+    if let Some(PortError::Unreachable { detail, .. }) = kind::port(error)
+        && detail.contains("UnknownIssuer")
+    {
+        let own = "--ca-file FILE trusts one for all of the build, --registry-certs DIR one for a registry";
+        return Some(format!(
+            "the certificate is by an authority that is not known here: {own}; --insecure-registry HOST trusts anybody"
+        ));
+    }
+    if let Some(PortError::Unreachable { .. }) = kind::port(error) {
         let other = "--build-context NAME=oci-layout://DIR";
         return Some(format!(
             "check the name and the network; an image from elsewhere can be given with {other}"
@@ -208,6 +257,14 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(format!(
             "lend your agent with --ssh {id}, or a key with --ssh {id}=FILE"
         ));
+    }
+    let of_step = || match error.downcast_ref() {
+        Some(StepError::Store(error)) => Some(error),
+        _ => None,
+    };
+    if let Some(cache::Error::NoRoom { .. }) = error.downcast_ref().or_else(of_step) {
+        let free = "remove images with `rbuild rmi` and `rbuild prune --all`, or choose another disk";
+        return Some(format!("`rbuild du` shows what takes the room, and for whom; {free}"));
     }
     match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -237,6 +294,24 @@ mod tests {
             error.to_string(),
             "ERROR: failed to build: cannot write `/x`: no storage space\nhint: make room with `rbuild prune`, or choose another disk with --root"
         );
+    }
+
+    #[test]
+    fn what_fails_for_want_of_ids_calls_for_more() {
+        let alone = Isolation::SingleId {
+            user: "ann".to_owned(),
+            lack: sandbox::Lack::NoMapper,
+        };
+        let failed = |report: &str| CommandError::failed("exit code: 1").report(report.to_owned());
+        let refused = "chown: changing ownership of '/f': Invalid argument\n";
+        let hint = failed(refused).under(&alone).hint.unwrap();
+        assert!(
+            hint.ends_with(
+                "as root run `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)"
+            )
+        );
+        assert_eq!(failed("no such file\n").under(&alone).hint, None);
+        assert_eq!(failed(refused).under(&Isolation::Root).hint, None);
     }
 
     #[test]

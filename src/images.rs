@@ -4,10 +4,10 @@
 //! registry first. A name with a digest needs the network only if the store lacks the digest. Every answer is kept for
 //! the rest of the build, so a name means the same thing in all its steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::Store;
 use oci::layout::{DOCUMENT_LIMIT, Layouts};
@@ -18,7 +18,7 @@ use oci::{
 use solver::{Failure, Reporter};
 use tokio::sync::OnceCell;
 
-use crate::environment::Environment;
+use crate::caches::Shelf;
 use crate::policy::{Policy, Source};
 
 /// When a registry is asked although the store knows the name.
@@ -41,11 +41,15 @@ pub(crate) struct Images {
     names_platforms: bool,
     reporter: Reporter,
     answers: Mutex<HashMap<(ImageName, Platform), ResolvedImage>>,
+    /// Storage that only blobs of recorded results come from.
+    shelves: Mutex<HashMap<ImageName, Arc<dyn Shelf>>>,
+    gone: Mutex<HashSet<Digest>>,
 }
 
 impl Images {
     /// Images of `store`, of layouts, and of registries reached by a client made with `options` when first needed.
     pub(crate) fn new(store: Store, options: registry::ClientOptions, pull: Pull, reporter: Reporter) -> Images {
+        let options = told(options, &reporter);
         let answers = Mutex::new(HashMap::new());
         Images {
             store,
@@ -57,6 +61,8 @@ impl Images {
             names_platforms: false,
             reporter,
             answers,
+            shelves: Mutex::default(),
+            gone: Mutex::default(),
         }
     }
 
@@ -73,11 +79,16 @@ impl Images {
         }
     }
 
+    /// A bundle of certificates that is trusted besides the system's.
+    pub(crate) fn certificates(&self) -> Option<PathBuf> {
+        self.options.extra_roots.first().cloned()
+    }
+
     /// The registry client, made when first asked for: reading certificates takes longer than a build with nothing to do.
     pub(crate) async fn client(&self) -> Result<&registry::Client, PortError> {
         let made = self
             .client
-            .get_or_try_init(|| async { registry::Client::new(self.options.clone()) })
+            .get_or_try_init(|| async { registry::Client::new(told(self.options.clone(), &self.reporter)) })
             .await;
         made.map_err(|error| PortError::Unreachable {
             name: "the registry client".to_owned(),
@@ -90,6 +101,38 @@ impl Images {
         match name {
             ImageName::Layout { .. } => self.layouts.resolve(name, platform).await,
             ImageName::Registry(_) => self.client().await?.resolve(name, platform).await,
+            ImageName::Results(_) => Err(PortError::NotFound { name: name.to_string() }),
+        }
+    }
+
+    /// Gives from now on the blobs of `shelf` under its name.
+    pub(crate) fn also_from(&self, shelf: Arc<dyn Shelf>) {
+        let name = shelf.name();
+        self.shelves
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, shelf);
+    }
+
+    /// Blobs that were asked for and are not where they were said to be.
+    pub(crate) fn gone(&self) -> HashSet<Digest> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn open(&self, name: &ImageName, blob: &Descriptor) -> Result<Blob, PortError> {
+        match name {
+            ImageName::Layout { .. } => self.layouts.blob(name, blob).await,
+            ImageName::Registry(_) => self.client().await?.blob(name, blob).await,
+            ImageName::Results(_) => {
+                let shelf = {
+                    let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+                    shelves.get(name).cloned()
+                };
+                match shelf {
+                    Some(shelf) => shelf.blob(blob).await,
+                    None => Err(PortError::NotFound { name: name.to_string() }),
+                }
+            }
         }
     }
 
@@ -306,32 +349,29 @@ impl Fetch for Images {
 
     fn blob<'a>(&'a self, name: &'a ImageName, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {
         Box::pin(async move {
-            match name {
-                ImageName::Layout { .. } => self.layouts.blob(name, blob).await,
-                ImageName::Registry(_) => self.client().await?.blob(name, blob).await,
+            let opened = self.open(name, blob).await;
+            if let Err(PortError::NotFound { .. }) = &opened {
+                let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+                gone.insert(blob.digest);
             }
+            opened
         })
+    }
+
+    fn at_once(&self) -> usize {
+        self.options.connections.unwrap_or_else(|| self.layouts.at_once())
     }
 }
 
-/// How registries are reached from here: docker's and podman's credentials, and who we say we are.
-pub(crate) fn client_options(environment: &Environment) -> registry::ClientOptions {
-    let podman = ["REGISTRY_AUTH_FILE"]
-        .into_iter()
-        .filter_map(|name| environment.path(name))
-        .map(PathBuf::from);
-    let runtime = environment
-        .path("XDG_RUNTIME_DIR")
-        .map(|folder| Path::new(folder).join("containers/auth.json"));
-    let config = environment
-        .path("HOME")
-        .map(|folder| Path::new(folder).join(".config/containers/auth.json"));
-    registry::ClientOptions {
-        docker_config: environment.docker_config(),
-        auth_files: podman.chain(runtime).chain(config).collect(),
-        insecure: Vec::new(),
-        user_agent: format!("rbuild/{}", env!("CARGO_PKG_VERSION")),
-    }
+/// The same client, which says in a step of its own that it tries something again, or elsewhere.
+pub(crate) fn told(options: registry::ClientOptions, reporter: &Reporter) -> registry::ClientOptions {
+    let reporter = reporter.clone();
+    let listener = registry::Listener::new(move |sentence| {
+        let step = reporter.start("[internal] wait for a registry");
+        step.note(sentence);
+        step.done();
+    });
+    registry::ClientOptions { listener, ..options }
 }
 
 impl fmt::Debug for Images {
@@ -346,6 +386,7 @@ impl fmt::Debug for Images {
 fn pinned(name: &ImageName, root: Digest) -> ImageName {
     match name {
         ImageName::Registry(reference) => ImageName::Registry(reference.pinned(root)),
+        ImageName::Results(place) => ImageName::Results(place.clone()),
         ImageName::Layout { path, tag, .. } => ImageName::Layout {
             path: path.clone(),
             tag: tag.clone(),

@@ -2,11 +2,14 @@
 //!
 //! Everything the program takes from the world around it, it takes here, first: arguments, environment, terminals. Then
 //! it enters its namespaces, while it still has one thread, and only then the work begins.
+#![forbid(unsafe_code)]
 
+mod absent;
 mod ahead;
 mod build;
 mod caches;
 mod call;
+mod ci;
 mod cli;
 mod commands;
 mod deliver;
@@ -16,17 +19,19 @@ mod environment;
 mod error;
 mod images;
 mod interrupt;
+mod permission;
 mod policy;
+mod reach;
 mod remotes;
 mod request;
 mod timeline;
+mod trust;
 mod ui;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use environment::Environment;
-use error::CommandError;
 
 fn main() -> ExitCode {
     sandbox::init_if_asked();
@@ -38,14 +43,11 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(2));
         }
     };
-    let environment = Environment::read();
-    let environment =
-        environment.map_err(|error| CommandError::failed("cannot read the working directory").because(&error));
-    match environment.and_then(|environment| commands::run(cli, environment)) {
+    match commands::run(cli, Environment::read()) {
         Ok(code) => code,
         Err(error) => {
             // With stderr gone there is nobody to tell; the exit code still does.
-            let _ = writeln!(io::stderr(), "{error}");
+            let _ = writeln!(io::stderr(), "{}", ui::text::harmless_lines(&error.to_string()));
             error.code()
         }
     }

@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 
 use crate::environment::Environment;
 use crate::policy::{Policy, Source};
+use crate::trust::Bundle;
 
 /// Variables that git may see.
 const FOR_GIT: [&str; 14] = [
@@ -62,6 +63,10 @@ pub(crate) struct Remotes {
     client: OnceCell<http::Client>,
     heard: Heard,
     policy: Option<Policy>,
+    /// What is trusted besides what the system trusts.
+    certificates: Option<PathBuf>,
+    /// The same and the system's in one file, for git.
+    _bundle: Option<Arc<Bundle>>,
 }
 
 /// What servers and repositories have said. It holds for the rest of the build, so that what is planned is what is built.
@@ -82,6 +87,15 @@ pub(crate) struct WebFile {
     /// In seconds since 1970.
     pub(crate) last_modified: Option<i64>,
     digest: String,
+}
+
+/// Whether the file at `path` is a note of what a server said, and whole.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn is_note(path: &Path) -> std::io::Result<bool> {
+    let bytes = std::fs::read(path)?;
+    Ok(serde_json::from_slice::<WebFile>(&bytes).is_ok_and(|file| file.digest.parse::<Digest>().is_ok()))
 }
 
 /// Why a source could not be had, where it is not the network's fault.
@@ -128,6 +142,21 @@ impl Remotes {
             client: OnceCell::new(),
             heard,
             policy: None,
+            certificates: environment.certificates.clone(),
+            _bundle: None,
+        }
+    }
+
+    /// The same sources, of which git trusts what is in `bundle`.
+    pub(crate) fn trusting(mut self, bundle: Option<Arc<Bundle>>) -> Remotes {
+        if let Some(bundle) = &bundle {
+            let variables = &mut self.program.variables;
+            variables.retain(|(name, _)| name != "GIT_SSL_CAINFO");
+            variables.push(("GIT_SSL_CAINFO".into(), bundle.path().into()));
+        }
+        Remotes {
+            _bundle: bundle,
+            ..self
         }
     }
 
@@ -175,11 +204,8 @@ impl Remotes {
         let answer = answer(&self.heard.commits, encoder.finish());
         let find = || async {
             let (program, source) = (self.program.clone(), self.repository(source)?);
-            blocking(move || {
-                let scratch = tempfile::tempdir()?;
-                Ok(git::find(&program, &source, scratch.path())?)
-            })
-            .await
+            let scratch = self.store.scratch()?;
+            blocking(move || Ok(git::find(&program, &source, scratch.path())?)).await
         };
         answer.get_or_try_init(find).await.cloned()
     }
@@ -188,11 +214,8 @@ impl Remotes {
     pub(crate) async fn commit_time(&self, source: &GitSource) -> Result<i64, RemoteError> {
         let found = self.commit(source).await?;
         let (program, source) = (self.program.clone(), self.repository(source)?);
-        blocking(move || {
-            let scratch = tempfile::tempdir()?;
-            Ok(git::commit_time(&program, &source, &found, scratch.path())?)
-        })
-        .await
+        let scratch = self.store.scratch()?;
+        blocking(move || Ok(git::commit_time(&program, &source, &found, scratch.path())?)).await
     }
 
     async fn ask(&self, url: &str, progress: &Step) -> Result<WebFile, RemoteError> {
@@ -214,7 +237,7 @@ impl Remotes {
         let known = known.filter(|file| file.url == url && self.content(file).is_ok());
         let client = self
             .client
-            .get_or_try_init(|| async { http::Client::new(USER_AGENT) })
+            .get_or_try_init(|| async { http::Client::new(USER_AGENT, self.certificates.as_deref()) })
             .await?;
         let request = Request {
             url: url.to_owned(),
@@ -226,14 +249,24 @@ impl Remotes {
             (Answer::Unchanged, None) => Err(Error::Lost(url.to_owned()).into()),
             (Answer::File(download), _) => {
                 let file = self.save(url, *download, progress).await?;
-                keep(&note, &serde_json::to_vec(&file)?)?;
+                self.keep(&note, &serde_json::to_vec(&file)?)?;
                 Ok(file)
             }
         }
     }
 
+    /// Writes a file that is whole or not there.
+    fn keep(&self, path: &Path, bytes: &[u8]) -> Result<(), RemoteError> {
+        let new = self.store.spare_path();
+        std::fs::write(&new, bytes)?;
+        Ok(std::fs::rename(new, path)?)
+    }
+
     async fn save(&self, url: &str, mut download: http::Download, progress: &Step) -> Result<WebFile, RemoteError> {
         let (meter, total) = (progress.meter(), download.size);
+        if let Some(size) = total {
+            self.store.make_room(size, size)?;
+        }
         let mut writer = self.store.blob_writer()?;
         let mut arrived = 0;
         while let Some(bytes) = download.chunk().await? {
@@ -422,15 +455,6 @@ fn time(seconds: i64) -> SystemTime {
         false => SystemTime::UNIX_EPOCH.checked_add(distance),
     };
     time.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Writes a file that is whole or not there.
-fn keep(path: &Path, bytes: &[u8]) -> Result<(), RemoteError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

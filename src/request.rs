@@ -11,27 +11,33 @@ mod dockerfile;
 mod outputs;
 mod proxies;
 mod secrets;
+pub(crate) mod small_file;
 mod ssh;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use cache::{Amount, Limits};
 use clap::ValueEnum as _;
 use export::OutputSpec;
 use export::records::{CachePlace, CacheTo};
 use frontend::{NoCache, Options};
 use graph::NetworkMode;
-use oci::Platform;
+use oci::{Platform, Reference};
 use solver::{Agent, Secret};
 
-use crate::cli::values::{ExtraHost, Pair};
-use crate::cli::{self, BuildArgs, Call, Network, NotYet, WorkArgs};
+pub(crate) use self::outputs::annotations;
+use crate::ci::Service;
+use crate::cli::values::{self, ExtraHost, Pair};
+use crate::cli::{self, BuildArgs, Call, Network, NotYet, SpaceArgs, TransferArgs, WorkArgs};
 use crate::commands::load::Loader;
 use crate::elsewhere::{ContextPlace, Elsewhere};
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::interrupt::{self, TimeLimits};
 use crate::remotes::Heard;
 use crate::ui::{Colours, Mode, Screen};
 
@@ -63,14 +69,26 @@ pub(crate) struct BuildRequest {
     pub(crate) outputs: Vec<OutputSpec>,
     /// Where results of steps may be found.
     pub(crate) cache_from: Vec<CachePlace>,
+    /// Hosts of registries that need not show who they are.
+    pub(crate) insecure: Vec<String>,
     /// Where results of steps are kept.
     pub(crate) cache_to: Vec<CacheTo>,
+    /// How long is waited for those places.
+    pub(crate) cache_budget: Option<Duration>,
     /// The file with rules about sources.
     pub(crate) policy: Option<PathBuf>,
     /// Whether base images are looked up again.
     pub(crate) pull: bool,
     /// How many steps may run at the same time; `None` is as many as can.
     pub(crate) parallelism: Option<NonZeroUsize>,
+    /// How bytes move between us and registries.
+    pub(crate) transfers: TransferArgs,
+    /// Whether registries are asked before the first RUN if they may be pushed to.
+    pub(crate) push_probe: bool,
+    /// How long things may take.
+    pub(crate) limits: TimeLimits,
+    /// How much of the machine each process may take.
+    pub(crate) resources: sandbox::Resources,
     /// How progress is shown.
     pub(crate) progress: Mode,
     /// What there is to say about flags and variables.
@@ -81,6 +99,12 @@ pub(crate) struct BuildRequest {
     pub(crate) quiet: bool,
     /// Where the image's id is written.
     pub(crate) iidfile: Option<PathBuf>,
+    /// Where the digest of the manifest or index is written.
+    pub(crate) digest_file: Option<PathBuf>,
+    /// The service whose job this is, if it is one of a pipeline.
+    pub(crate) service: Option<Service>,
+    /// A file of certificates that are trusted besides the system's.
+    pub(crate) certificates: Option<PathBuf>,
     /// Where what is known of the result is written.
     pub(crate) metadata_file: Option<PathBuf>,
     /// Where the Dockerfile was found, as the user would write it.
@@ -135,19 +159,14 @@ impl BuildRequest {
         let tags = outputs::tags(&args.output.tag)?;
         let outputs = outputs::resolve(&args.output, &tags, may_delete, environment)?;
         outputs::refuse_several(&outputs, &options.platforms)?;
-        let has_id = outputs.iter().any(|output| output.options().is_some());
-        if args.work.quiet && has_id && outputs.iter().any(OutputSpec::writes_stdout) {
-            let message = "--quiet prints the image's ID to standard output, which is taken by an output";
-            return Err(CommandError::usage(message));
-        }
-        if args.output.iidfile.is_some() && outputs.iter().all(|output| output.options().is_none()) {
-            let message = "failed to build: local and tar exporters are incompatible with image ID file";
-            return Err(CommandError::usage(message));
-        }
-        let progress = progress(&args.work, environment)?;
+        refuse_ids_of_nothing(&args, &outputs)?;
+        let service = Service::detect(args.work.ci, environment);
+        let progress = progress(&args.work, service, environment)?;
         Ok(BuildRequest {
+            insecure: insecure(&args, &outputs),
             cache_from: caches::from(&args.input.cache_from, environment)?,
             cache_to: caches::to(&args.output.cache_to, &options.build_args, environment)?,
+            cache_budget: caches::budget(args.work.cache_budget, environment)?,
             loader: None,
             dockerfile_path: dockerfile_path(args.input.file.as_deref(), &args.context, &dockerfile),
             typed_file: file.map(|path| path.display().to_string()),
@@ -166,11 +185,18 @@ impl BuildRequest {
                 .work
                 .max_parallelism
                 .and_then(|number| NonZeroUsize::new(number as usize)),
+            transfers: args.transfers,
+            push_probe: !args.output.no_push_probe,
+            limits: time_limits(&args.work),
+            resources: args.resources.resources().map_err(CommandError::usage)?,
             progress,
             warnings: warnings(&args.not_yet, environment),
             debug: args.work.debug,
             quiet: args.work.quiet,
             iidfile: args.output.iidfile.map(|path| environment.absolute(&path)),
+            digest_file: args.output.digest_file.map(|path| environment.absolute(&path)),
+            service,
+            certificates: environment.certificates.clone(),
             metadata_file: args.output.metadata_file.map(|path| environment.absolute(&path)),
         })
     }
@@ -181,8 +207,51 @@ impl BuildRequest {
     }
 }
 
-/// How progress is shown: as typed, or as the environment says.
-fn progress(typed: &WorkArgs, environment: &Environment) -> Result<Mode, CommandError> {
+/// Whoever asks for an image's ID or digest has to have an image.
+fn refuse_ids_of_nothing(args: &BuildArgs, outputs: &[OutputSpec]) -> Result<(), CommandError> {
+    let has_id = outputs.iter().any(|output| output.options().is_some());
+    if args.work.quiet && has_id && outputs.iter().any(OutputSpec::writes_stdout) {
+        let message = "--quiet prints the image's ID to standard output, which is taken by an output";
+        return Err(CommandError::usage(message));
+    }
+    if args.output.iidfile.is_some() && outputs.iter().all(|output| output.options().is_none()) {
+        let message = "failed to build: local and tar exporters are incompatible with image ID file";
+        return Err(CommandError::usage(message));
+    }
+    if args.output.digest_file.is_some() && outputs.iter().all(|output| output.options().is_none()) {
+        return Err(CommandError::usage("--digest-file needs an output that is an image"));
+    }
+    Ok(())
+}
+
+fn time_limits(typed: &WorkArgs) -> TimeLimits {
+    TimeLimits {
+        whole: typed.timeout,
+        step: typed.step_timeout,
+        grace: typed.grace.unwrap_or(interrupt::GRACE),
+    }
+}
+
+/// The hosts of what is marked by `registry.insecure=true`.
+fn insecure(args: &BuildArgs, outputs: &[OutputSpec]) -> Vec<String> {
+    let places = args.input.cache_from.iter().chain(&args.output.cache_to);
+    let marked = places.filter(|text| export::records::is_insecure(text));
+    let references = marked.filter_map(|text| text.split(',').find_map(|field| field.trim().strip_prefix("ref=")));
+    let of_caches = references.filter_map(|text| text.parse::<Reference>().ok());
+    let of_outputs = outputs.iter().flat_map(|output| match output {
+        OutputSpec::Image {
+            options,
+            insecure: true,
+            ..
+        } => &options.names[..],
+        _ => &[],
+    });
+    let names = of_caches.chain(of_outputs.cloned());
+    names.map(|name| name.host().to_owned()).collect()
+}
+
+/// How progress is shown: as typed, or as the environment says, or as suits the log of a pipeline.
+fn progress(typed: &WorkArgs, service: Option<Service>, environment: &Environment) -> Result<Mode, CommandError> {
     match (typed.quiet, typed.progress) {
         (true, Mode::Auto | Mode::Quiet) => Ok(Mode::Quiet),
         (true, other) => {
@@ -192,7 +261,13 @@ fn progress(typed: &WorkArgs, environment: &Environment) -> Result<Mode, Command
                 "progress={name} and quiet cannot be used together"
             )))
         }
-        (false, typed) => Ok(cli::progress_mode(typed, environment.text("BUILDKIT_PROGRESS"))),
+        (false, typed) => {
+            let mode = cli::progress_mode(typed, environment.text("BUILDKIT_PROGRESS"));
+            Ok(match (mode, service) {
+                (Mode::Auto, Some(service)) => Mode::Grouped(service),
+                (mode, _) => mode,
+            })
+        }
     }
 }
 
@@ -231,6 +306,27 @@ pub(crate) fn store_root(asked: Option<&Path>, environment: &Environment) -> Res
                 .hint("name one with --root DIR"),
         ),
     }
+}
+
+/// What is heeded of the disk: as typed, or as the environment says.
+///
+/// # Errors
+/// When a variable is no size.
+pub(crate) fn limits(typed: &SpaceArgs, environment: &Environment) -> Result<Limits, CommandError> {
+    let amount = |typed: Option<Amount>, name: &str| match (typed, environment.text(name)) {
+        (None, Some(text)) => {
+            let parsed = values::amount(text);
+            parsed
+                .map(Some)
+                .map_err(|why| CommandError::usage(format!("invalid value {text:?} for {name}: {why}")))
+        }
+        (typed, _) => Ok(typed),
+    };
+    Ok(Limits {
+        max_used: amount(typed.keep_storage, "RBUILD_KEEP_STORAGE")?,
+        min_free: amount(typed.min_free_space, "RBUILD_MIN_FREE_SPACE")?,
+        reserved: amount(typed.reserved_space, "RBUILD_RESERVED_SPACE")?,
+    })
 }
 
 /// How the terminal wants to be treated.

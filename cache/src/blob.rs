@@ -8,6 +8,7 @@ use oci::{Descriptor, Digest, Hasher};
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{failed, index_failed};
+use crate::lease::Hold;
 use crate::store::now;
 use crate::{Error, Store};
 
@@ -38,6 +39,14 @@ impl Store {
     /// # Errors
     /// If the index cannot be read.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobFile>, Error> {
+        self.find_and_hold(|| {
+            let blob = self.read_blob(digest)?;
+            Ok(blob.map(|blob| (Hold::Blob(*digest), blob)))
+        })
+    }
+
+    /// The blob `digest`. It counts only if it is held, or behind the gate.
+    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Option<BlobFile>, Error> {
         let size: Option<i64> = self
             .index()
             .read()
@@ -145,17 +154,31 @@ impl BlobWriter {
 
     fn keep(&mut self, digest: Digest, size: u64) -> Result<BlobFile, Error> {
         let path = self.store.blob_path(&digest);
-        std::fs::rename(&self.path, &path).map_err(failed("keep", &path))?;
-        self.kept = true;
+        {
+            // Before the file is there: one that no row names and nobody holds is a leaving of the dead.
+            let together = self.store.gate().together()?;
+            self.store.hold(&together, &Hold::Blob(digest));
+        }
         let now = now();
-        // A row of an earlier boot is no longer true of the new file.
-        self.store.index().write("record a blob", |transaction| {
+        let action = "record a blob";
+        // While the index is held: so a file that has no row then is nobody's.
+        let recorded = self.store.index().write_with_files(action, |transaction| {
+            std::fs::rename(&self.path, &path).map_err(failed("keep", &path))?;
+            self.kept = true;
+            // A row of an earlier boot is no longer true of the new file.
             transaction
                 .prepare_cached(
                     "INSERT OR REPLACE INTO blobs (digest, size, created, used, boot) VALUES (?1, ?2, ?3, ?3, ?4)",
-                )?
-                .execute(params![digest.to_string(), size.cast_signed(), now, self.store.boot()])
-        })?;
+                )
+                .and_then(|mut statement| {
+                    statement.execute(params![digest.to_string(), size.cast_signed(), now, self.store.boot()])
+                })
+                .map_err(index_failed(action))
+        });
+        if recorded.is_err() && self.kept {
+            self.store.lease().outlive();
+        }
+        recorded?;
         Ok(BlobFile { digest, size, path })
     }
 }

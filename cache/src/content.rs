@@ -86,6 +86,7 @@ impl Store {
         match content {
             Content::File(blob) => Ok(blob.clone()),
             Content::Archive(archive) => {
+                self.make_room(archive.size, archive.size)?;
                 let mut writer = self.blob_writer()?;
                 archive.copy_to(&mut writer)?;
                 writer.finish_as(&Descriptor::new("", archive.digest, archive.size))

@@ -8,11 +8,11 @@
 //! A directory that hides those below it is told as one removal for each name it does not bring itself. Removed names
 //! are empty files `.wh.<name>`. Sockets, the root itself and attributes other than file capabilities are not told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::error::failed;
 use crate::overlay::{Found, Merged, Shown, is_opaque, is_whiteout};
 use crate::tar_writer::{EntryKind, Header, TarWriter};
-use crate::{Error, Snapshot};
+use crate::{Error, Owners, Snapshot};
 
 const CAPABILITY: &str = "security.capability";
 /// Directories within more than so many others are not held open.
@@ -35,15 +35,22 @@ pub(crate) fn write<W: Write>(snapshot: &Snapshot, target: W, latest: Option<i64
     let mut diff = Diff {
         archive: TarWriter::new(target),
         root: directory.clone(),
+        owners: snapshot.owners().clone(),
         pending: Vec::new(),
         links: HashMap::new(),
         newest: 0,
         latest: latest.unwrap_or(i64::MAX),
         buffer: vec![0; 128 * 1024],
     };
-    let below = Merged::root(snapshot.parent().as_ref());
-    let hides = is_opaque(&directory);
-    diff.directory(directory.clone(), &mut Vec::new(), Some(&below), hides)?;
+    let root = Descent {
+        directory: directory.clone(),
+        below: Some(Merged::root(snapshot.parent().as_ref())),
+        hides: is_opaque(&directory)?,
+        depth: 0,
+        length: 0,
+    };
+    let root = Level::enter(root, snapshot.owners())?;
+    diff.walk(root)?;
     let target = diff.archive.finish().map_err(failed("archive", &directory))?;
     Ok((target, diff.newest))
 }
@@ -66,6 +73,7 @@ fn told(length: Result<usize, Errno>, value: &[u8]) -> Result<Option<Vec<u8>>, E
 struct Diff<W> {
     archive: TarWriter<W>,
     root: PathBuf,
+    owners: Owners,
     /// Unchanged directories on the way to where we are: told when something in them is.
     pending: Vec<Header>,
     /// Inodes with several names, by the name told first.
@@ -90,36 +98,84 @@ enum Here {
     Hidden,
 }
 
+/// A directory to go down into.
+struct Descent {
+    directory: PathBuf,
+    /// What the stack below has of it.
+    below: Option<Merged>,
+    /// Whether that is hidden.
+    hides: bool,
+    /// How many directories were pending above it, and how long the name of the one above was.
+    depth: usize,
+    length: usize,
+}
+
+/// A directory on the way to where we are, and what is still to be told of it.
+struct Level {
+    place: Place,
+    children: btree_map::IntoIter<OsString, Here>,
+    below: Option<Merged>,
+    hides: bool,
+    depth: usize,
+    length: usize,
+}
+
+impl Level {
+    /// `owners` are those of the directory's files.
+    fn enter(descent: Descent, owners: &Owners) -> Result<Level, Error> {
+        let hidden = descent.below.as_ref().filter(|_| descent.hides);
+        let (place, children) = Place::enter(descent.directory, hidden, owners)?;
+        Ok(Level {
+            place,
+            children: children.into_iter(),
+            below: descent.below,
+            hides: descent.hides,
+            depth: descent.depth,
+            length: descent.length,
+        })
+    }
+}
+
 impl<W: Write> Diff<W> {
-    /// Tells the changes within one directory. `below` is what the stack below has of it, `hides` whether that is
-    /// hidden.
-    fn directory(
-        &mut self,
-        directory: PathBuf,
-        name: &mut Vec<u8>,
-        below: Option<&Merged>,
-        hides: bool,
-    ) -> Result<(), Error> {
-        let (mut place, children) = Place::enter(directory, below.filter(|_| hides))?;
-        if self.pending.len() > MOST_OPEN {
-            place.open = None;
-        }
-        for (child, here) in children {
-            let path = place.path.join(&child);
-            let shown = match below {
+    /// Tells the changes within a directory, and within those in it. Depth costs no stack: a step may make it large.
+    fn walk(&mut self, root: Level) -> Result<(), Error> {
+        let mut name = Vec::new();
+        let mut levels = vec![root];
+        while let Some(level) = levels.last_mut() {
+            let Some((child, here)) = level.children.next() else {
+                self.pending.truncate(level.depth);
+                name.truncate(level.length);
+                levels.pop();
+                continue;
+            };
+            let path = level.place.path.join(&child);
+            let shown = match &level.below {
                 Some(below) => below.child(&child)?,
                 None => Shown::Nothing,
             };
             let length = name.len();
-            match here {
+            let descent = match here {
                 Here::Brought(stat) if !is_whiteout(&stat) => {
                     name.extend_from_slice(child.as_bytes());
-                    self.entry(&place, &Found { path, stat }, (name, &shown, hides))?;
+                    let (place, hides) = (&level.place, level.hides);
+                    self.entry(place, &Found { path, stat }, (&mut name, shown, hides), length)?
                 }
-                _ if matches!(shown, Shown::Nothing) => {}
-                _ => self.removal(name, &child)?,
+                _ if matches!(shown, Shown::Nothing) => None,
+                _ => {
+                    self.removal(&name, &child)?;
+                    None
+                }
+            };
+            match descent {
+                None => name.truncate(length),
+                Some(descent) => {
+                    let mut below = Level::enter(descent, &self.owners.below(&name))?;
+                    if levels.len() > MOST_OPEN {
+                        below.place.open = None;
+                    }
+                    levels.push(below);
+                }
             }
-            name.truncate(length);
         }
         Ok(())
     }
@@ -130,17 +186,19 @@ impl<W: Write> Diff<W> {
         self.begin(Header::new(EntryKind::File, name))
     }
 
-    /// Tells one entry and what is in it, as far as it differs from what is `shown` below.
+    /// Tells one entry, as far as it differs from what is `shown` below; of a directory, that it is to be gone into. The
+    /// name of the directory above has `length` bytes.
     fn entry(
         &mut self,
         place: &Place,
         here: &Found,
-        (name, shown, hidden): (&mut Vec<u8>, &Shown, bool),
-    ) -> Result<(), Error> {
+        (name, shown, hidden): (&mut Vec<u8>, Shown, bool),
+        length: usize,
+    ) -> Result<Option<Descent>, Error> {
         let Some(kind) = kind(&here.stat) else {
-            return Ok(());
+            return Ok(None);
         };
-        let same = match shown {
+        let same = match &shown {
             Shown::Nothing => false,
             Shown::File(found) | Shown::Directory(found, _) => same(here, found)?,
         };
@@ -155,21 +213,26 @@ impl<W: Write> Diff<W> {
                 Shown::Directory(_, merged) => Some(merged),
                 _ => None,
             };
-            let hides = hidden || is_opaque(&here.path);
-            self.directory(here.path.clone(), name, below, hides)?;
-            self.pending.truncate(depth);
-            return Ok(());
+            return Ok(Some(Descent {
+                directory: here.path.clone(),
+                below,
+                hides: hidden || is_opaque(&here.path)?,
+                depth,
+                length,
+            }));
         }
         if same {
-            return Ok(());
+            return Ok(None);
         }
         self.tell_pending()?;
         let mut header = header(here, kind, name)?;
         if kind == EntryKind::File {
-            return self.file(header, place, here);
+            self.file(header, place, here)?;
+        } else {
+            self.link_again(&mut header, &here.stat);
+            self.begin(header)?;
         }
-        self.link_again(&mut header, &here.stat);
-        self.begin(header)
+        Ok(None)
     }
 
     fn file(&mut self, mut header: Header, place: &Place, here: &Found) -> Result<(), Error> {
@@ -240,7 +303,11 @@ impl<W: Write> Diff<W> {
 
 impl Place {
     /// Opens a directory and finds the names to look at in it, sorted by their bytes.
-    fn enter(path: PathBuf, hidden: Option<&Merged>) -> Result<(Place, BTreeMap<OsString, Here>), Error> {
+    fn enter(
+        path: PathBuf,
+        hidden: Option<&Merged>,
+        owners: &Owners,
+    ) -> Result<(Place, BTreeMap<OsString, Here>), Error> {
         let mut children = BTreeMap::new();
         if let Some(hidden) = hidden {
             children.extend(hidden.names()?.into_iter().map(|name| (name, Here::Hidden)));
@@ -253,8 +320,11 @@ impl Place {
             if name == "." || name == ".." {
                 continue;
             }
-            let stat = rustix::fs::statat(&open, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            let mut stat = rustix::fs::statat(&open, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| failed("read", &path.join(name))(error))?;
+            owners
+                .tell_at(open.as_fd(), name.as_bytes(), name.as_bytes(), &mut stat)
+                .map_err(|error| failed("read the owner of", &path.join(name))(error))?;
             children.insert(name.to_owned(), Here::Brought(stat));
         }
         let open = Some(open);

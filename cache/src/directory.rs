@@ -3,7 +3,8 @@
 //! ```text
 //! caches/<key>-<n>/
 //! ├── about      what it is, for people
-//! ├── lock       locked while somebody uses it, together or alone; its date is the last use
+//! ├── lock       locked while somebody uses it, together or alone; its date is the last use; names the last who took it
+//! ├── size       how much it was when somebody looked; counts if it is younger than the last use
 //! └── root/      the files
 //! ```
 //!
@@ -18,8 +19,10 @@ use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock};
 use rustix::io::Errno;
 
 use crate::error::failed;
+use crate::gate::Together;
+use crate::lease::Hold;
 use crate::store::names;
-use crate::{CacheKey, Error, Store};
+use crate::{CacheKey, Error, Store, User, lock};
 
 /// With whom a directory is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,14 @@ pub enum Company {
 #[derive(Debug)]
 pub struct CacheDirectory {
     path: PathBuf,
-    _locked: File,
+    locked: File,
+}
+
+impl Drop for CacheDirectory {
+    fn drop(&mut self) {
+        // Without it the next look at sizes may take an old one for true.
+        let _ = touch(&self.locked);
+    }
 }
 
 /// What there is of a key.
@@ -42,8 +52,8 @@ pub struct CacheDirectory {
 pub enum Found {
     /// One that could be had.
     Free(CacheDirectory),
-    /// Only such as others use.
-    Taken,
+    /// Only such as others use; the one who took one of them last.
+    Taken(User),
     /// None.
     Nothing,
 }
@@ -55,9 +65,12 @@ impl CacheDirectory {
         self.path.join("root")
     }
 
-    fn take(path: PathBuf, company: Company) -> Result<Option<CacheDirectory>, Error> {
+    fn take(path: PathBuf, company: Company, user: &str) -> Result<Option<CacheDirectory>, Error> {
         let lock = path.join("lock");
-        let file = File::options().write(true).open(&lock).map_err(failed("open", &lock))?;
+        let mut file = File::options()
+            .append(true)
+            .open(&lock)
+            .map_err(failed("open", &lock))?;
         let operation = match company {
             Company::Any => FlockOperation::NonBlockingLockShared,
             Company::None => FlockOperation::NonBlockingLockExclusive,
@@ -70,36 +83,44 @@ impl CacheDirectory {
                 Err(error) => return Err(failed("lock", &lock)(error)),
             }
         }
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        rustix::fs::futimens(&file, &times).map_err(failed("change the date of", &lock))?;
-        Ok(Some(CacheDirectory { path, _locked: file }))
+        // On a full disk others are not told who has it, and the date has to do.
+        let _ = lock::sign(&mut file, user);
+        touch(&file).map_err(failed("change the date of", &lock))?;
+        Ok(Some(CacheDirectory { path, locked: file }))
     }
 }
 
+fn touch(file: &File) -> Result<(), Errno> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    rustix::fs::futimens(file, &times)
+}
+
 impl Store {
-    /// Looks for a directory of `key` that can be had. Whoever wants to make one if there is none holds the
+    /// Looks for a directory of `key` that can be had, for `user`, as others are told. Whoever wants to make one if there is none holds the
     /// [lock](Store::lock) of the key meanwhile.
     ///
     /// # Errors
     /// If the directories cannot be read.
-    pub fn find_directory(&self, key: &CacheKey, company: Company) -> Result<Found, Error> {
+    pub fn find_directory(&self, key: &CacheKey, company: Company, user: &str) -> Result<Found, Error> {
+        // Nobody prunes between the finding and the locking.
+        let together = self.gate().together()?;
         let numbers = self.directories_of(key)?;
         for number in &numbers {
-            if let Some(directory) = CacheDirectory::take(self.directory_path(key, *number), company)? {
+            let path = self.directory_path(key, *number);
+            if let Some(directory) = self.take_directory(&together, path, (company, user))? {
                 return Ok(Found::Free(directory));
             }
         }
-        Ok(if numbers.is_empty() {
-            Found::Nothing
-        } else {
-            Found::Taken
+        Ok(match numbers.first() {
+            Some(number) => Found::Taken(lock::signed_by(&self.directory_path(key, *number).join("lock"))),
+            None => Found::Nothing,
         })
     }
 
@@ -111,15 +132,16 @@ impl Store {
         &self,
         key: &CacheKey,
         about: &str,
-        company: Company,
+        (company, user): (Company, &str),
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<CacheDirectory, E> {
         let made = self.temporary();
         let outcome = self.fill_directory(&made, about, fill).and_then(|()| {
             let number = self.directories_of(key)?.last().map_or(0, |last| last + 1);
             let path = self.directory_path(key, number);
+            let together = self.gate().together()?;
             std::fs::rename(&made, &path).map_err(failed("keep", &path))?;
-            let taken = CacheDirectory::take(path.clone(), company)?;
+            let taken = self.take_directory(&together, path.clone(), (company, user))?;
             Ok(taken.ok_or_else(|| failed("lock", &path)(Errno::WOULDBLOCK))?)
         });
         if outcome.is_err() {
@@ -127,6 +149,19 @@ impl Store {
             let _ = self.remove(&made);
         }
         outcome
+    }
+
+    fn take_directory(
+        &self,
+        together: &Together<'_>,
+        path: PathBuf,
+        (company, user): (Company, &str),
+    ) -> Result<Option<CacheDirectory>, Error> {
+        let taken = CacheDirectory::take(path, company, user)?;
+        if let Some(name) = taken.as_ref().and_then(|taken| taken.path.file_name()?.to_str()) {
+            self.hold(together, &Hold::CacheDirectory(name.to_owned()));
+        }
+        Ok(taken)
     }
 
     fn fill_directory<E: From<Error>>(

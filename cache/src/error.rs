@@ -4,8 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use oci::{DiffId, Digest};
+use rusqlite::ErrorCode;
 
-use crate::SnapshotId;
+use crate::{Holding, SnapshotId};
+
+/// So many are named of those who keep something.
+const MOST_HOLDINGS: usize = 5;
 
 /// Why the store could not keep or give something.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,14 @@ pub enum Error {
         action: &'static str,
         /// What SQLite said.
         source: Box<rusqlite::Error>,
+    },
+    /// There was no room for the index to grow.
+    #[error("cannot {action} in the cache index")]
+    IndexFull {
+        /// What was being done.
+        action: &'static str,
+        /// That there is no space left.
+        source: io::Error,
     },
     /// The index file is another program's database, or of a version this program does not know.
     #[error("`{path}` is not an index this version reads: {reason}")]
@@ -112,6 +124,20 @@ pub enum Error {
         /// The snapshot's directory.
         directory: PathBuf,
     },
+    /// Something large does not fit on the disk, and nothing more can be pruned.
+    #[error("there is no room on the disk of `{path}`: {}", shortage(*wanted, *free, *reserve, holdings))]
+    NoRoom {
+        /// A folder on that disk: the store's, or where something is to be written.
+        path: PathBuf,
+        /// How many bytes are to be written.
+        wanted: u64,
+        /// How many are free.
+        free: u64,
+        /// How many of these are to stay free.
+        reserve: u64,
+        /// Who has the rest of the store, the largest first.
+        holdings: Vec<Holding>,
+    },
     /// A manifest of a named image that cannot be read.
     #[error("manifest `{digest}` of image `{name}` cannot be read")]
     Manifest {
@@ -122,6 +148,48 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<oci::Error>,
     },
+}
+
+impl Error {
+    /// Whether the index could not be written because the disk is full.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        matches!(self, Error::IndexFull { .. })
+    }
+}
+
+fn shortage(wanted: u64, free: u64, reserve: u64, holdings: &[Holding]) -> String {
+    let missing = wanted.saturating_add(reserve).saturating_sub(free);
+    let mut text = format!("{} are needed and {} free", bytes(wanted), bytes(free));
+    if reserve > 0 {
+        text = format!("{text}, of which {} are to stay free", bytes(reserve));
+    }
+    text = format!("{text}: {} are missing", bytes(missing));
+    for (number, holding) in holdings.iter().take(MOST_HOLDINGS).enumerate() {
+        let who = match &holding.user {
+            None => "named images".to_owned(),
+            Some(user) if user.process == std::process::id() => "this build".to_owned(),
+            Some(user) if user.about.is_empty() => format!("process {}", user.process),
+            Some(user) => format!("process {} ({})", user.process, user.about),
+        };
+        let before = if number == 0 { "; kept are" } else { "," };
+        text = format!("{text}{before} {} by {who}", bytes(holding.bytes));
+    }
+    text
+}
+
+/// A size as docker writes it: three digits, powers of 1000.
+fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if size < 1000.0 {
+            return match unit {
+                "B" => format!("{bytes}B"),
+                _ => format!("{size:.1}{unit}"),
+            };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1}PB")
 }
 
 /// The error of having failed to `action` the file at `path`.
@@ -136,8 +204,28 @@ pub(crate) fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> i
 
 /// The error of having failed to `action` in the index.
 pub(crate) fn index_failed(action: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
-    move |source| Error::Index {
-        action,
-        source: Box::new(source),
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Error::IndexFull {
+            action,
+            source: io::ErrorKind::StorageFull.into(),
+        },
+        _ => Error::Index {
+            action,
+            source: Box::new(source),
+        },
     }
+}
+
+/// A name of foreign origin on one line: control characters, which could make it look like something else, are told by
+/// their numbers.
+#[must_use]
+pub fn shown(name: &[u8]) -> String {
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(name).chars() {
+        match character.is_control() {
+            true => text.extend(character.escape_default()),
+            false => text.push(character),
+        }
+    }
+    text
 }

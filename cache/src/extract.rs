@@ -8,7 +8,7 @@
 //! noted: directories the archive does not mention take after the ones below, and hard links may lead there.
 //!
 //! In a user namespace device nodes are left out, as the kernel allows none; an owner the namespace does not map stays
-//! the one who unpacks.
+//! the one who unpacks. Where there is a single owner, the others are recorded (see `owner.rs`).
 
 mod inode;
 
@@ -24,12 +24,17 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use self::inode::{PERMISSIONS, copy_up, create, dress, make_node, own_at, write_file};
+use crate::Owners;
 use crate::overlay::{is_whiteout, make_opaque, timestamps};
 use crate::tar_reader::{Entry, Kind, TarError, TarReader};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const OTHER_MARKS: &[u8] = b".wh..wh.";
+/// How many bytes of names one layer may ask us to keep in mind; a million directories take some hundred.
+const MOST_NOTED: usize = if cfg!(test) { 1 << 20 } else { 192 << 20 };
+/// What a name takes beside its own bytes.
+const NOTE: usize = 48;
 
 /// Why an entry could not be written.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ fn step(what: &'static str) -> impl FnOnce(Errno) -> Refused {
 #[derive(Debug)]
 pub(crate) struct Extraction {
     root: OwnedFd,
+    /// Who the files belong to, and who keeps that.
+    pub(crate) owners: Owners,
     /// The parent of the last entry, as entries come directory by directory.
     parent: Option<(Vec<u8>, Arc<OwnedFd>)>,
     /// Times of directories, set when nothing is written into them any more.
@@ -67,19 +74,23 @@ pub(crate) struct Extraction {
     pub(crate) removed: Vec<Vec<u8>>,
     /// The newest time of an entry.
     pub(crate) newest: i64,
+    /// How much is kept in mind.
+    noted: usize,
 }
 
 impl Extraction {
     /// An extraction into the empty directory `path`.
-    pub(crate) fn into(path: &Path) -> std::io::Result<Extraction> {
+    pub(crate) fn into(path: &Path, owners: Owners) -> std::io::Result<Extraction> {
         Ok(Extraction {
             root: File::open(path)?.into(),
+            owners,
             parent: None,
             times: Vec::new(),
             implied: BTreeSet::from([Vec::new()]),
             links_below: Vec::new(),
             removed: Vec::new(),
             newest: 0,
+            noted: 0,
         })
     }
 
@@ -109,7 +120,7 @@ impl Extraction {
             Kind::File => {
                 let mode = Mode::from_raw_mode(entry.mode & PERMISSIONS);
                 let file = self.in_place(&directory, &name, || create(&directory, &name, mode))?;
-                return write_file(file.map_err(step("create the file"))?, entry, archive);
+                return write_file(file.map_err(step("create the file"))?, entry, archive, &self.owners);
             }
             Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo => {
                 self.clear(&directory, &name)?;
@@ -119,7 +130,7 @@ impl Extraction {
             }
             Kind::HardLink => {}
         }
-        own_at(&directory, &name, entry)?;
+        own_at((&*directory, &*name), &path, entry, &self.owners)?;
         if entry.kind != Kind::Symlink {
             let mode = Mode::from_raw_mode(entry.mode);
             rustix::fs::chmodat(&directory, &name, mode, AtFlags::empty()).map_err(step("set the mode"))?;
@@ -178,14 +189,16 @@ impl Extraction {
         let target_name = text(target_name)?;
         let directory = self.open_parent(target_parent)?;
         if stat(&directory, &target_name)?.is_none() {
-            copy_up(from, below, &directory, &target_name)?;
+            copy_up(from, below, (&*directory, &*target_name), path, &self.owners)?;
         }
+        let (first, again) = (path, name);
         let (parent, name) = split(name).ok_or_else(|| Refused::Entry("the root is no link".to_owned()))?;
         let name = text(name)?;
         let parent = self.open_parent(parent)?;
         self.clear(&parent, &name)?;
         rustix::fs::linkat(&directory, &target_name, &parent, &name, AtFlags::empty())
-            .map_err(step("make the hard link"))
+            .map_err(step("make the hard link"))?;
+        self.owners.name_again(first, again).map_err(step("note the owner"))
     }
 
     /// The archive's entry for the root itself.
@@ -193,7 +206,7 @@ impl Extraction {
         if entry.kind != Kind::Directory {
             return Err(Refused::Entry("it would replace the root directory".to_owned()));
         }
-        dress(&self.root, entry)?;
+        dress(&self.root, entry, &self.owners)?;
         self.implied.remove(&Vec::new());
         self.times.push((Vec::new(), entry.time));
         Ok(())
@@ -221,8 +234,9 @@ impl Extraction {
         let directory = self.open_parent(parent)?;
         match stat(&directory, &removed)? {
             None => {
-                let path = [parent, b"/", removed.to_bytes()].concat();
-                self.removed.push(clean(&path));
+                let path = clean(&[parent, b"/", removed.to_bytes()].concat());
+                self.note(path.len())?;
+                self.removed.push(path);
                 rustix::fs::mknodat(&directory, &removed, FileType::CharacterDevice, Mode::empty(), 0)
                     .map_err(step("mark the name as removed"))
             }
@@ -250,8 +264,9 @@ impl Extraction {
         if removed {
             mark_opaque(&directory)?;
         }
-        dress(&directory, entry)?;
+        dress(&directory, entry, &self.owners)?;
         self.implied.remove(&path);
+        self.note(path.len())?;
         self.times.push((path, entry.time));
         Ok(())
     }
@@ -266,6 +281,7 @@ impl Extraction {
             Err(error) => return Err(step("open the link's target")(error)),
         };
         let Some((target_parent, there)) = there.filter(|(_, stat)| !is_whiteout(stat)) else {
+            self.note(path.len() + target.len())?;
             self.links_below.push((path.to_vec(), target.to_vec()));
             return Ok(());
         };
@@ -278,7 +294,8 @@ impl Extraction {
         }
         self.clear(directory, name)?;
         rustix::fs::linkat(&target_parent, &target_name, directory, name, AtFlags::empty())
-            .map_err(step("make the hard link"))
+            .map_err(step("make the hard link"))?;
+        self.owners.name_again(target, path).map_err(step("note the owner"))
     }
 
     /// Makes something at `name`, in the place of what an earlier entry put there: hardly ever anything.
@@ -326,26 +343,47 @@ impl Extraction {
     }
 
     fn make_parents(&mut self, path: &[u8]) -> Result<OwnedFd, Refused> {
-        let mut directory = self
-            .root
-            .try_clone()
-            .map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
-        let mut end = 0;
-        for name in path.split(|byte| *byte == b'/') {
-            end += name.len() + usize::from(end > 0);
-            let here = &path[..end];
-            directory = match self.open(here, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(there) => there,
-                Err(Errno::NOENT | Errno::NOTDIR) => {
-                    let made = make_parent(&directory, &text(name)?)?;
-                    self.implied.insert(here.to_vec());
-                    self.times.push((here.to_vec(), (0, 0)));
-                    made
-                }
-                Err(error) => return Err(step("open its directory")(error)),
-            };
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends: Vec<usize> = slashes.map(|(at, _)| at).chain([path.len()]).collect();
+        let (there, mut directory) = self.longest_there(path, &ends)?;
+        for (before, end) in (there..).zip(&ends[there..]) {
+            let start = if before == 0 { 0 } else { ends[before - 1] + 1 };
+            directory = make_parent(&directory, &text(&path[start..*end])?)?;
+            let here = path[..*end].to_vec();
+            self.note(2 * here.len())?;
+            self.implied.insert(here.clone());
+            self.times.push((here, (0, 0)));
         }
         Ok(directory)
+    }
+
+    /// How much of `path` is there, in directories, and the last of them. A name may have two thousand parts: it is not
+    /// gone down once for each, but halved.
+    fn longest_there(&self, path: &[u8], ends: &[usize]) -> Result<(usize, OwnedFd), Refused> {
+        let root = self.root.try_clone();
+        let mut directory = root.map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
+        let (mut there, mut missing) = (0, ends.len());
+        while there + 1 < missing {
+            let middle = usize::midpoint(there, missing);
+            match self.open(&path[..ends[middle - 1]], OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(found) => (there, directory) = (middle, found),
+                Err(Errno::NOENT | Errno::NOTDIR) => missing = middle,
+                Err(error) => return Err(step("open its directory")(error)),
+            }
+        }
+        Ok((there, directory))
+    }
+
+    /// Counts what has to be kept in mind until all layers are there, and refuses too much of it.
+    fn note(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.noted = self.noted.saturating_add(bytes + NOTE);
+        match self.noted > MOST_NOTED {
+            false => Ok(()),
+            true => Err(Refused::Entry(format!(
+                "the names of the layer's directories, removals and links have more than {} MiB",
+                MOST_NOTED >> 20
+            ))),
+        }
     }
 
     /// Opens `path` as if this layer's directory were the root of the world.
@@ -427,4 +465,40 @@ fn mark_opaque(directory: &OwnedFd) -> Result<(), Refused> {
 pub(crate) fn as_path(name: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     PathBuf::from(std::ffi::OsStr::from_bytes(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of an archive of so many empty files, each with a name of its own.
+    fn extracted(count: usize, name: impl Fn(usize) -> String) -> Result<(), Refused> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for number in 0..count {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            archive
+                .append_data(&mut header, name(number), std::io::empty())
+                .unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Extraction::into(folder.path(), Owners::default()).unwrap();
+        let mut reader = TarReader::new(bytes.as_slice());
+        while let Some(entry) = reader.next()? {
+            files.write(&entry, &mut reader)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_not_kept_in_mind_without_end() {
+        let deep = |number: usize| format!("{number}/{}f", "a/".repeat(500));
+        let removed = |number: usize| format!("{}/.wh.{number}", "b".repeat(200));
+        for outcome in [extracted(20, deep), extracted(10_000, removed)] {
+            assert!(matches!(outcome, Err(Refused::Entry(why)) if why.contains("more than")));
+        }
+        extracted(20, |number| format!("a/{}{number}", "a/".repeat(500))).unwrap();
+    }
 }

@@ -4,6 +4,7 @@ use oci::{Descriptor, Reference};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::index_failed;
+use crate::lease::Hold;
 use crate::store::{LAST_USE_GRAIN, now};
 use crate::{Error, Store};
 
@@ -24,7 +25,7 @@ impl Store {
     /// # Errors
     /// If the index cannot be written.
     pub fn tag(&self, name: &Reference, manifest: &Descriptor) -> Result<(), Error> {
-        let known = self.image(name)?;
+        let known = self.read_image(name)?;
         // A build that finds everything done writes nothing.
         let plain = Descriptor::new(&manifest.media_type, manifest.digest, manifest.size);
         if known.is_some_and(|known| known.manifest == plain && now() - known.updated <= LAST_USE_GRAIN) {
@@ -56,11 +57,18 @@ impl Store {
         Ok(removed > 0)
     }
 
-    /// What `name` stands for.
+    /// What `name` stands for. All that this leads to stays as long as this process, whatever becomes of the name.
     ///
     /// # Errors
     /// If the index cannot be read.
     pub fn image(&self, name: &Reference) -> Result<Option<StoredImage>, Error> {
+        self.find_and_hold(|| {
+            let image = self.read_image(name)?;
+            Ok(image.map(|image| (Hold::Image(image.manifest.clone()), image)))
+        })
+    }
+
+    fn read_image(&self, name: &Reference) -> Result<Option<StoredImage>, Error> {
         let found = self
             .index()
             .read()
@@ -74,7 +82,7 @@ impl Store {
         Ok(found.flatten())
     }
 
-    /// All named images, by name.
+    /// All named images, by name. Who wants to use one asks for it again by its name: until then others may remove it.
     ///
     /// # Errors
     /// If the index cannot be read.

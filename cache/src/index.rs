@@ -18,7 +18,7 @@ use crate::error::index_failed;
 
 /// `rbld`, by which file(1) and we know the database.
 const APPLICATION: i32 = 0x7262_6c64;
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 /// How long another process may keep the database busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A journal of at least this many bytes is moved into the database by the last process that closes it.
@@ -130,14 +130,22 @@ impl Index {
         action: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.write_with_files(action, |transaction| work(transaction).map_err(index_failed(action)))
+    }
+
+    /// As [`Index::write`], for work that moves files too: no two processes do theirs at once.
+    pub(crate) fn write_with_files<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut connection = self.read();
-        let outcome = (|| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let outcome = work(&transaction)?;
-            transaction.commit()?;
-            Ok(outcome)
-        })();
-        outcome.map_err(index_failed(action))
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(index_failed(action))?;
+        let outcome = work(&transaction)?;
+        transaction.commit().map_err(index_failed(action))?;
+        Ok(outcome)
     }
 }
 
@@ -173,6 +181,8 @@ fn create(connection: &mut Connection) -> Result<(), Error> {
     attempt().map_err(index_failed("make the tables"))
 }
 
+/// Version 4 has the tables of version 3, whose programs prune without asking what others hold.
+///
 /// What version 3 has beyond version 2, whose programs do not know that named images may need snapshots.
 const ADDED_BY_3: &str = "
 CREATE INDEX layers_digest ON layers (digest);
@@ -190,6 +200,8 @@ fn upgrade(connection: &mut Connection) -> Result<(), Error> {
         }
         if version < 3 {
             transaction.execute_batch(ADDED_BY_3)?;
+        }
+        if version < VERSION {
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         transaction.commit()

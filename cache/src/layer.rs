@@ -152,6 +152,11 @@ impl Form {
     }
 }
 
+/// Up to which time a layer of this form tells the times of files as they are.
+pub(crate) fn latest_of_form(form: &str) -> Option<i64> {
+    form.split_once(UNTIL).and_then(|(_, latest)| latest.parse().ok())
+}
+
 impl Store {
     /// The changes of `snapshot` as a blob. A layer of a base image is given as it came; with `force` it too is made
     /// anew, unless it came in this kind of compression. Changes laid over another tree have the layer of their origin,

@@ -8,8 +8,8 @@
 //! ├── snapshots/<id>/              the files of one snapshot, without those below it
 //! ├── active/<lease>-<n>/          snapshots being made: upper, work, merged
 //! ├── tmp/<lease>-<n>              files being written, mount points, trees being removed
-//! ├── leases/<lease>               locked while its process lives
-//! ├── locks/                       `gc`, and one for each key or layer being worked on
+//! ├── leases/<lease>               locked while its process lives; lists what it holds
+//! ├── locks/                       `gc` (see `gate.rs`), and one for each key or layer being worked on
 //! ├── logs/<build>/<name>          full output of steps
 //! ├── caches/<key>-<n>/            directories that steps keep from build to build
 //! ├── stat/<name>                  files that others keep here
@@ -29,9 +29,10 @@
 //! are old enough for that to be cheap.
 //!
 //! **Nobody cleans up behind a running process.** Whatever is unfinished carries the name of its process's lease; see
-//! `lease.rs`. Finished things go only in [`Store::prune`], which waits until no other process uses the store.
+//! `lease.rs`. Finished things go only in [`Store::prune`], and only those that no running process holds; see `gate.rs`.
 //!
 //! What this crate does not do: know what a cache key means, what an image configuration says, or where blobs come from.
+#![forbid(unsafe_code)]
 
 mod blob;
 mod blocks;
@@ -41,6 +42,8 @@ mod directory;
 mod encoder;
 mod error;
 mod extract;
+mod fsck;
+mod gate;
 mod gc;
 mod gzip;
 mod image;
@@ -49,28 +52,40 @@ mod layer;
 mod lease;
 mod lock;
 mod overlay;
+mod owner;
 mod pieces;
+mod places;
+mod probe;
 mod record;
 mod remove;
 mod scratch;
 mod snapshot;
+mod space;
 mod stack;
 mod store;
 mod tar_reader;
 mod tar_writer;
+#[doc(hidden)]
+pub mod testing;
 mod unpack;
+mod usage;
 
 pub use blob::{BlobFile, BlobWriter};
 pub use content::{Content, LayerArchive};
 pub use directory::{CacheDirectory, Company, Found};
-pub use error::Error;
-pub use gc::{Prune, Pruned, Usage, UsageKind};
+pub use error::{Error, shown};
+pub use fsck::{Checked, Fault, Finding, Fsck, Repair, Subject};
+pub use gc::{Prune, Pruned};
 pub use image::StoredImage;
 pub use layer::{Compression, Layer};
-pub use lock::KeyLock;
-pub use overlay::Tree;
+pub use lock::{Attempt, KeyLock};
+pub use overlay::{MOST_LAYERS, Tree};
+pub use owner::{Owner, Owners, Ownership};
+pub use probe::Probe;
 pub use record::{CacheKey, Record};
 pub use scratch::Scratch;
 pub use snapshot::{ActiveSnapshot, Snapshot, SnapshotId};
+pub use space::{Amount, Holding, Limits, default_min_free};
 pub use store::Store;
 pub use unpack::UnpackedLayer;
+pub use usage::{Usage, UsageKind, User};

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
@@ -19,10 +19,10 @@ use rustix::mount::{
 };
 
 use crate::error::failed;
-use crate::{Error, Snapshot, Store};
+use crate::{Error, Owners, Snapshot, Store};
 
-/// The kernel's limit.
-const MOST_LAYERS: usize = 500;
+/// No stack has so many layers: the kernel's limit.
+pub const MOST_LAYERS: usize = 500;
 /// The kernel's limit for one string option of the new mount interface, less some.
 const LONGEST_OPTION: usize = 250;
 const OPAQUE: &str = "user.overlay.opaque";
@@ -31,6 +31,7 @@ const OPAQUE: &str = "user.overlay.opaque";
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
+    owners: Owners,
     /// A mount point made for this tree alone.
     own_mount_point: bool,
     /// Keeps the lease that the mount point is named after.
@@ -42,6 +43,12 @@ impl Tree {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whose its files are.
+    #[must_use]
+    pub fn owners(&self) -> &Owners {
+        &self.owners
     }
 }
 
@@ -67,6 +74,7 @@ pub(crate) fn mount(
     stack: &[Snapshot],
     writable: Option<&Writable<'_>>,
     path: PathBuf,
+    owners: Owners,
 ) -> Result<Tree, Error> {
     if stack.len() >= MOST_LAYERS {
         return Err(Error::TooManyLayers(stack.len()));
@@ -81,16 +89,22 @@ pub(crate) fn mount(
         layers: lowers.len(),
         source: source.into(),
     };
-    match mount_each(&lowers, writable, &path) {
-        // Kernels before 6.8 know only one option for all lower directories.
-        Err(Errno::INVAL | Errno::NOSYS) => mount_at_once(&lowers, writable, &path).map_err(refused)?,
-        outcome => outcome.map_err(refused)?,
-    }
+    mount_directories(&lowers, writable, &path).map_err(refused)?;
     Ok(Tree {
         own_mount_point: writable.is_none(),
         path,
+        owners,
         _store: store.clone(),
     })
+}
+
+/// Mounts directories, the highest first.
+pub(crate) fn mount_directories(lowers: &[PathBuf], writable: Option<&Writable<'_>>, path: &Path) -> Result<(), Errno> {
+    match mount_each(lowers, writable, path) {
+        // Kernels before 6.8 know only one option for all lower directories.
+        Err(Errno::INVAL | Errno::NOSYS) => mount_at_once(lowers, writable, path),
+        outcome => outcome,
+    }
 }
 
 /// The new mount interface: one option for each lower directory.
@@ -168,9 +182,14 @@ pub(crate) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 /// Whether the directory hides those below it.
-pub(crate) fn is_opaque(directory: &Path) -> bool {
+pub(crate) fn is_opaque(directory: &Path) -> Result<bool, Error> {
     let mut value = [0; 2];
-    rustix::fs::lgetxattr(directory, OPAQUE, &mut value).is_ok_and(|length| &value[..length] == b"y")
+    match rustix::fs::lgetxattr(directory, OPAQUE, &mut value) {
+        Ok(length) => Ok(&value[..length] == b"y"),
+        // A longer value is none of an overlay's.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+        Err(error) => Err(failed("read the attributes of", directory)(error)),
+    }
 }
 
 /// Makes an open directory hide those below it.
@@ -178,11 +197,9 @@ pub(crate) fn make_opaque(directory: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())?)
 }
 
-/// Gives the open directory `to`, called `name`, the owner, mode and time of `from`.
-pub(crate) fn adopt_directory(from: &Path, to: impl AsFd, name: &Path) -> Result<(), Error> {
-    let stat = rustix::fs::lstat(from).map_err(failed("read", from))?;
-    let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    match rustix::fs::fchown(&to, Some(user), Some(group)) {
+/// Gives the open directory `to`, called `name`, the owner, mode and time that `stat` tells.
+pub(crate) fn adopt_directory(stat: &Stat, to: impl AsFd, name: &Path, owners: &Owners) -> Result<(), Error> {
+    match owners.give_open(&to, (stat.st_uid, stat.st_gid)) {
         // An owner that the user namespace does not map.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(failed("change the owner of", name)(error)),
@@ -214,7 +231,8 @@ pub(crate) fn timestamps(seconds: i64, nanoseconds: i64) -> Timestamps {
 /// One directory as a stack of snapshots shows it: the directories that merge into it, highest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Merged {
-    directories: Vec<PathBuf>,
+    /// With the snapshot that each is of.
+    directories: Vec<(PathBuf, Snapshot)>,
 }
 
 /// A name as a stack of snapshots shows it.
@@ -240,7 +258,11 @@ impl Merged {
     pub(crate) fn root(snapshot: Option<&Snapshot>) -> Merged {
         let stack = snapshot.map(Snapshot::stack).unwrap_or_default();
         Merged {
-            directories: stack.iter().rev().map(Snapshot::directory).collect(),
+            directories: stack
+                .into_iter()
+                .rev()
+                .map(|snapshot| (snapshot.directory(), snapshot))
+                .collect(),
         }
     }
 
@@ -248,9 +270,9 @@ impl Merged {
     pub(crate) fn child(&self, name: &OsStr) -> Result<Shown, Error> {
         let mut top: Option<Found> = None;
         let mut directories = Vec::new();
-        for directory in &self.directories {
+        for (directory, snapshot) in &self.directories {
             let path = directory.join(name);
-            let stat = match rustix::fs::lstat(&path) {
+            let mut stat = match rustix::fs::lstat(&path) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(error) => return Err(failed("read", &path)(error)),
@@ -258,14 +280,15 @@ impl Merged {
             if is_whiteout(&stat) {
                 break;
             }
+            snapshot.tell_owner(&path, &mut stat)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 if top.is_none() {
                     return Ok(Shown::File(Found { path, stat }));
                 }
                 break;
             }
-            let opaque = is_opaque(&path);
-            directories.push(path.clone());
+            let opaque = is_opaque(&path)?;
+            directories.push((path.clone(), snapshot.clone()));
             top.get_or_insert(Found { path, stat });
             if opaque {
                 break;
@@ -295,7 +318,7 @@ impl Merged {
     pub(crate) fn names(&self) -> Result<BTreeSet<OsString>, Error> {
         let mut shown = BTreeSet::new();
         let mut hidden = BTreeSet::new();
-        for directory in &self.directories {
+        for (directory, _) in &self.directories {
             for entry in std::fs::read_dir(directory).map_err(failed("read", directory))? {
                 let entry = entry.map_err(failed("read", directory))?;
                 let name = entry.file_name();

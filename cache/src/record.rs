@@ -7,6 +7,7 @@ use oci::Digest;
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::index_failed;
+use crate::lease::{Hold, ToHold};
 use crate::store::{LAST_USE_GRAIN, now};
 use crate::{Error, Snapshot, SnapshotId, Store};
 
@@ -29,6 +30,19 @@ impl Store {
     /// # Errors
     /// If the index cannot be read.
     pub fn lookup(&self, key: &CacheKey) -> Result<Option<Record>, Error> {
+        let found = self.find_and_hold(|| self.read_record(key))?;
+        let Some((mut record, used)) = found else {
+            return Ok(None);
+        };
+        record.snapshot = self.keep_loaded(&record.snapshot);
+        if now() - used > LAST_USE_GRAIN {
+            self.touch(&record.key.0, &record.snapshot.id())?;
+        }
+        Ok(Some(record))
+    }
+
+    /// The record, and when it was used; they count only if the snapshot is held.
+    fn read_record(&self, key: &CacheKey) -> Result<Option<ToHold<(Record, i64)>>, Error> {
         let found: Option<(String, String, i64)> = self
             .index()
             .read()
@@ -51,16 +65,9 @@ impl Store {
         let (Ok(key), Ok(id)) = (key.parse::<Digest>(), id.parse::<SnapshotId>()) else {
             return Ok(None);
         };
-        let Some(snapshot) = self.snapshot(&id)? else {
-            return Ok(None);
-        };
-        if now() - used > LAST_USE_GRAIN {
-            self.touch(&key, &id)?;
-        }
-        Ok(Some(Record {
-            key: CacheKey(key),
-            snapshot,
-        }))
+        let key = CacheKey(key);
+        let snapshot = self.read_snapshot(&id)?;
+        Ok(snapshot.map(|snapshot| (Hold::Snapshot(id), (Record { key, snapshot }, used))))
     }
 
     /// Notes that `key` leads to `snapshot`. `components` are the named parts of the key, `step` is the text of the
@@ -125,6 +132,24 @@ impl Store {
             .prepare_cached("SELECT components FROM records WHERE step = ?1 ORDER BY created DESC, used DESC LIMIT 1")
             .and_then(|mut statement| statement.query_row(params![step], |row| row.get(0)).optional())
             .map_err(index_failed("look for an earlier record"))?;
+        Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    /// The named parts of a key.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn components(&self, key: &CacheKey) -> Result<Option<Vec<(String, String)>>, Error> {
+        let text: Option<String> = self
+            .index()
+            .read()
+            .prepare_cached("SELECT components FROM records WHERE key = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![key.0.to_string()], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(index_failed("look for the parts of a key"))?;
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_default()))
     }
 

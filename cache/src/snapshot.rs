@@ -2,21 +2,34 @@
 
 use std::fmt;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use oci::{ChainId, Descriptor, DiffId, Digest};
 use rusqlite::{OptionalExtension, params};
+use rustix::fs::Stat;
 
 use crate::error::{failed, index_failed};
+use crate::lease::Hold;
 use crate::overlay::{self, Tree, Writable};
 use crate::store::{LAST_USE_GRAIN, now};
-use crate::{Error, Store};
+use crate::{Error, Owners, Store};
+
+/// How often another process may be quicker to record a stack of layers that is pruned before it can be used.
+const MOST_TRIES: usize = 100;
 
 /// Names one snapshot of one store. Random, never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SnapshotId(u64, u64);
+
+impl SnapshotId {
+    /// The number of the lease of the process that made it.
+    pub(crate) fn lease(self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +76,10 @@ struct Node {
     base: Option<Base>,
     /// The snapshot whose changes these are, on top of another parent.
     origin: Option<Snapshot>,
+    /// Of its own directory.
+    owners: Owners,
+    /// Whether it, or one below, has recorded owners of links or pipes.
+    has_special_owners: bool,
 }
 
 /// Where a snapshot came from that was a layer of a base image.
@@ -76,6 +93,19 @@ pub(crate) struct Base {
 }
 
 impl Snapshot {
+    /// A tree that is still being made, as it is now.
+    pub(crate) fn unrecorded(active: &ActiveSnapshot, parent: Option<&Snapshot>) -> Snapshot {
+        Snapshot(Arc::new(Node {
+            id: active.id,
+            parent: parent.cloned(),
+            directory: active.upper.clone(),
+            base: None,
+            origin: None,
+            owners: active.owners.of_these_alone(),
+            has_special_owners: active.owners.has_special(),
+        }))
+    }
+
     /// Its name in the store.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
@@ -122,6 +152,35 @@ impl Snapshot {
         &node.directory
     }
 
+    /// Whose the files in its own directory are.
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.0.owners
+    }
+
+    /// Puts the owner into what the file system says of a file in its own directory.
+    pub(crate) fn tell_owner(&self, path: &Path, stat: &mut Stat) -> Result<(), Error> {
+        if self.0.owners.are_kept() {
+            return Ok(());
+        }
+        let inside = path.strip_prefix(&self.0.directory).unwrap_or(path);
+        let told = self.0.owners.tell(path, inside.as_os_str().as_bytes(), stat);
+        told.map_err(failed("read the owner of", path))
+    }
+
+    /// Whether an entry of the tree that can have no attributes has a recorded owner.
+    pub(crate) fn has_special_owners(&self) -> bool {
+        self.0.has_special_owners
+    }
+
+    /// What the tree's root is like.
+    fn root_stat(&self) -> Result<Stat, Error> {
+        let directory = self.root_directory();
+        let mut stat = rustix::fs::lstat(directory).map_err(failed("read", directory))?;
+        let told = self.0.owners.tell(directory, b"", &mut stat);
+        told.map_err(failed("read the owner of", directory))?;
+        Ok(stat)
+    }
+
     /// Of a layer of a base image: the name of the stack that ends with it.
     #[must_use]
     pub fn chain_id(&self) -> Option<ChainId> {
@@ -141,7 +200,8 @@ impl Snapshot {
         let _span = trace::span("mount");
         let path = store.temporary();
         std::fs::create_dir(&path).map_err(failed("create", &path))?;
-        overlay::mount(store, &self.stack(), None, path)
+        let owners = Owners::of(store.ownership(), Some(self));
+        overlay::mount(store, &self.stack(), None, path, owners)
     }
 }
 
@@ -174,6 +234,18 @@ impl Store {
     /// # Errors
     /// If the index cannot be read.
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
+        if let Some(loaded) = self.loaded(|loaded| loaded.get(id).cloned()) {
+            return Ok(Some(loaded));
+        }
+        let found = self.find_and_hold(|| {
+            let snapshot = self.read_snapshot(id)?;
+            Ok(snapshot.map(|snapshot| (Hold::Snapshot(*id), snapshot)))
+        })?;
+        Ok(found.map(|snapshot| self.keep_loaded(&snapshot)))
+    }
+
+    /// Reads a snapshot and all below it from the index. It counts only if it is held.
+    pub(crate) fn read_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
         let mut missing = Vec::new();
         let mut next = Some(*id);
         let mut snapshot = None;
@@ -190,13 +262,14 @@ impl Store {
         }
         for row in missing.into_iter().rev() {
             let origin = match row.origin {
-                Some(origin) => match self.snapshot(&origin)? {
+                Some(origin) => match self.read_snapshot(&origin)? {
                     Some(origin) => Some(origin),
                     None => return Ok(None),
                 },
                 None => None,
             };
-            snapshot = Some(self.keep_loaded(row.id, snapshot, row.base, origin));
+            let owners = self.recorded_owners(row.id)?;
+            snapshot = Some(self.node((row.id, owners), snapshot, row.base, origin));
         }
         Ok(snapshot)
     }
@@ -206,16 +279,23 @@ impl Store {
     /// # Errors
     /// If the index cannot be read.
     pub fn chain(&self, chain: &ChainId) -> Result<Option<Snapshot>, Error> {
-        let Some(row) = self.snapshot_row("chain", &chain.to_string())? else {
+        let found = self.find_and_hold(|| {
+            let Some(row) = self.snapshot_row("chain", &chain.to_string())? else {
+                return Ok(None);
+            };
+            let snapshot = self.read_snapshot(&row.id)?;
+            Ok(snapshot.map(|snapshot| (Hold::Snapshot(row.id), (snapshot, row.used))))
+        })?;
+        let Some((snapshot, used)) = found else {
             return Ok(None);
         };
-        if now() - row.used > LAST_USE_GRAIN {
+        if now() - used > LAST_USE_GRAIN {
             self.index().write("note a use", |transaction| {
-                let id = row.id.to_string();
+                let id = snapshot.id().to_string();
                 transaction.execute("UPDATE snapshots SET used = ?2 WHERE id = ?1", params![id, now()])
             })?;
         }
-        self.snapshot(&row.id)
+        Ok(Some(self.keep_loaded(&snapshot)))
     }
 
     /// Begins a snapshot on top of `parent`, or from nothing.
@@ -232,6 +312,7 @@ impl Store {
             id,
             parent: parent.cloned(),
             upper: directory.join("upper"),
+            owners: Owners::of(self.ownership(), parent),
             directory,
         };
         for path in [&active.directory, &active.upper, &active.directory.join("merged")] {
@@ -239,7 +320,8 @@ impl Store {
         }
         match parent {
             Some(parent) => {
-                overlay::adopt_directory(parent.root_directory(), &open_directory(&active.upper)?, &active.upper)?;
+                let upper = open_directory(&active.upper)?;
+                overlay::adopt_directory(&parent.root_stat()?, &upper, &active.upper, &active.owners)?;
             }
             None => {
                 let mode = rustix::fs::Mode::from_raw_mode(0o755);
@@ -259,12 +341,17 @@ impl Store {
     ) -> Result<Snapshot, Error> {
         let place = self.path("snapshots").join(active.id.to_string());
         std::fs::rename(&active.upper, &place).map_err(failed("keep", &place))?;
-        if self.record_snapshot(active.id, parent, None, base.as_ref())? {
-            return Ok(self.keep_loaded(active.id, parent.cloned(), base, None));
+        let owners = active.owners.of_these_alone();
+        let recorded = self.record_snapshot((active.id, owners), parent, None, base);
+        if recorded.is_err() {
+            self.lease().outlive();
         }
-        // Another process unpacked the same stack meanwhile: one of the two is enough.
-        self.remove(&place)?;
-        self.same_chain(active.id, base)
+        let snapshot = recorded?;
+        if snapshot.id() != active.id {
+            // Another process unpacked the same stack meanwhile: one of the two is enough.
+            self.remove(&place)?;
+        }
+        Ok(snapshot)
     }
 
     /// Records a snapshot on `parent` that shares the directory of `origin`.
@@ -275,17 +362,41 @@ impl Store {
         base: Option<Base>,
     ) -> Result<Snapshot, Error> {
         let (lease, number) = self.lease().number();
-        let id = SnapshotId(lease, number);
-        match self.record_snapshot(id, parent, Some(origin), base.as_ref())? {
-            true => Ok(self.keep_loaded(id, parent.cloned(), base, Some(origin.clone()))),
-            false => self.same_chain(id, base),
-        }
+        self.record_snapshot(
+            (SnapshotId(lease, number), Owners::default()),
+            parent,
+            Some(origin),
+            base,
+        )
     }
 
-    /// Whether the row is new: there is one for each stack of layers.
+    /// Records a snapshot. There is one for each stack of layers: if another process was quicker, the result is its.
     fn record_snapshot(
         &self,
-        id: SnapshotId,
+        (id, owners): (SnapshotId, Owners),
+        parent: Option<&Snapshot>,
+        origin: Option<&Snapshot>,
+        base: Option<Base>,
+    ) -> Result<Snapshot, Error> {
+        for _ in 0..MOST_TRIES {
+            if self.add_row((id, &owners), parent, origin, base.as_ref())? {
+                let snapshot = self.node((id, owners), parent.cloned(), base, origin.cloned());
+                return Ok(self.keep_loaded(&snapshot));
+            }
+            if let Some(base) = &base
+                && let Some(other) = self.chain(&base.chain)?
+            {
+                return Ok(other);
+            }
+            // The other one was pruned before it could be held.
+        }
+        Err(Error::NoSuchSnapshot(id))
+    }
+
+    /// Whether the row is new.
+    fn add_row(
+        &self,
+        (id, owners): (SnapshotId, &Owners),
         parent: Option<&Snapshot>,
         origin: Option<&Snapshot>,
         base: Option<&Base>,
@@ -293,7 +404,7 @@ impl Store {
         let text = |digest: &Digest| digest.to_string();
         let now = now();
         let added = self.index().write("record a snapshot", |transaction| {
-            transaction
+            let added = transaction
                 .prepare_cached(
                     "INSERT OR IGNORE INTO snapshots
                      (id, parent, chain, diff_id, blob, blob_size, blob_type, newest, created, used, boot, origin, size)
@@ -313,15 +424,13 @@ impl Store {
                     origin.map(|origin| origin.id().to_string()),
                     // What is shared takes no space twice.
                     origin.map(|_| 0),
-                ])
+                ])?;
+            if added > 0 {
+                owners.record(transaction, id)?;
+            }
+            Ok(added)
         })?;
         Ok(added > 0)
-    }
-
-    /// The snapshot that another recorded for the stack of `base` before `id` was.
-    fn same_chain(&self, id: SnapshotId, base: Option<Base>) -> Result<Snapshot, Error> {
-        let other = base.map(|base| self.chain(&base.chain)).transpose()?.flatten();
-        other.ok_or(Error::NoSuchSnapshot(id))
     }
 
     /// The tree of `base` with the changes of `changes` laid over it, as if they had been made there. Nothing is copied:
@@ -339,25 +448,45 @@ impl Store {
         Ok(top)
     }
 
-    fn keep_loaded(
+    fn node(
         &self,
-        id: SnapshotId,
+        (id, owners): (SnapshotId, Owners),
         parent: Option<Snapshot>,
         base: Option<Base>,
         origin: Option<Snapshot>,
     ) -> Snapshot {
-        let directory = match &origin {
-            Some(origin) => origin.directory(),
-            None => self.path("snapshots").join(id.to_string()),
+        let (directory, owners) = match &origin {
+            Some(origin) => (origin.directory(), origin.owners().clone()),
+            None => (self.path("snapshots").join(id.to_string()), owners),
         };
-        let snapshot = Snapshot(Arc::new(Node {
+        let has_special_owners = owners.has_special() || parent.as_ref().is_some_and(Snapshot::has_special_owners);
+        Snapshot(Arc::new(Node {
             id,
             parent,
             directory,
             base,
             origin,
-        }));
-        self.loaded(|loaded| loaded.entry(id).or_insert(snapshot).clone())
+            owners,
+            has_special_owners,
+        }))
+    }
+
+    /// Keeps a snapshot that is held, and all that it is made of, so that nobody has to read them again.
+    pub(crate) fn keep_loaded(&self, snapshot: &Snapshot) -> Snapshot {
+        self.loaded(|loaded| {
+            let mut next = Some(snapshot);
+            while let Some(snapshot) = next {
+                if loaded.contains_key(&snapshot.id()) {
+                    break;
+                }
+                loaded.insert(snapshot.id(), snapshot.clone());
+                if let Some(origin) = snapshot.origin() {
+                    loaded.entry(origin.id()).or_insert_with(|| origin.clone());
+                }
+                next = snapshot.0.parent.as_ref();
+            }
+            loaded[&snapshot.id()].clone()
+        })
     }
 
     fn snapshot_row(&self, column: &str, value: &str) -> Result<Option<Row>, Error> {
@@ -409,6 +538,7 @@ pub struct ActiveSnapshot {
     parent: Option<Snapshot>,
     directory: PathBuf,
     upper: PathBuf,
+    owners: Owners,
 }
 
 impl ActiveSnapshot {
@@ -422,6 +552,12 @@ impl ActiveSnapshot {
     #[must_use]
     pub fn upper(&self) -> &Path {
         &self.upper
+    }
+
+    /// Whose the files of the tree are.
+    #[must_use]
+    pub fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Mounts the tree, writable. Several mounts may follow one another, but only one may be alive at a time.
@@ -439,7 +575,8 @@ impl ActiveSnapshot {
             upper: &self.upper,
             work: &work,
         };
-        overlay::mount(&self.store, &stack, Some(&writable), self.directory.join("merged"))
+        let (merged, owners) = (self.directory.join("merged"), self.owners.clone());
+        overlay::mount(&self.store, &stack, Some(&writable), merged, owners)
     }
 
     /// Makes a snapshot of the tree as it is.

@@ -1,22 +1,27 @@
 //! The store: one root directory, opened.
 //!
 //! Opening is on the path of every build, also of those that find everything done: it makes no table twice, lists two
-//! short directories and takes two locks. Removing what dead processes left happens on a thread of its own.
+//! short directories and takes two locks, one of them for a moment. Removing what dead processes left happens on a thread of its own.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::params;
-use rustix::fs::{FlockOperation, IFlags, flock};
+use oci::Digest;
+use rusqlite::{Connection, params};
+use rustix::fs::IFlags;
 
 use crate::error::{failed, index_failed};
+use crate::gate::{Gate, Patience, Together};
 use crate::index::Index;
-use crate::lease::{self, Lease};
+use crate::lease::{self, Hold, Lease};
+use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
-use crate::{Error, Snapshot, SnapshotId};
+use crate::space::Room;
+use crate::{Error, Limits, Snapshot, SnapshotId};
 
 /// Rows younger than this are not worth a sync: the kernel has hardly begun to write their files.
 const SETTLED_AFTER: Duration = Duration::from_secs(120);
@@ -32,24 +37,36 @@ pub struct Store(Arc<Shared>);
 struct Shared {
     root: PathBuf,
     home: PathBuf,
+    ownership: Ownership,
     index: Index,
     boot: String,
     lease: Lease,
-    in_use: File,
+    gate: Gate,
     /// Snapshots are asked for again and again, and never change.
     loaded: Mutex<HashMap<SnapshotId, Snapshot>>,
+    limits: OnceLock<Limits>,
+    room: Room,
 }
 
 impl Store {
-    /// Opens the store in `root`, which is made if it does not exist. Waits while another process prunes.
+    /// Opens the store in `root`, whose file system keeps the owners of files.
+    ///
+    /// # Errors
+    /// As [`Store::open_with`].
+    pub fn open(root: &Path) -> Result<Store, Error> {
+        Store::open_with(root, Ownership::Kept)
+    }
+
+    /// Opens the store in `root`, which is made if it does not exist. Where owners are recorded it is
+    /// another store than where they are kept, with other trees.
     ///
     /// # Errors
     /// If the directory cannot be written, or its index is not one of ours.
-    pub fn open(root: &Path) -> Result<Store, Error> {
+    pub fn open_with(root: &Path, ownership: Ownership) -> Result<Store, Error> {
         let _span = trace::span("open store");
         std::fs::create_dir_all(root).map_err(failed("create", root))?;
         let root = root.canonicalize().map_err(failed("find", root))?;
-        let home = root.join("v1");
+        let home = root.join(home_of(ownership));
         for name in [
             "",
             "blobs",
@@ -66,23 +83,26 @@ impl Store {
         ] {
             make_directory(&home.join(name))?;
         }
+        keep_private(&home)?;
         spread_apart(&home.join("active"));
-        let lock = home.join("locks/gc");
-        let in_use = File::options()
-            .create(true)
-            .append(true)
-            .open(&lock)
-            .map_err(failed("open", &lock))?;
-        flock(&in_use, FlockOperation::LockShared).map_err(failed("lock", &lock))?;
+        // Whoever prunes after we have passed the gate finds the lease.
+        let lease = Lease::take(&home.join("leases"))?;
         let store = Store(Arc::new(Shared {
+            gate: Gate::open(&home.join("locks/gc"))?,
             index: Index::open(&home.join("index.db"))?,
             boot: boot_id(),
-            lease: Lease::take(&home.join("leases"))?,
-            in_use,
+            lease,
             loaded: Mutex::default(),
+            limits: OnceLock::new(),
+            room: Room::default(),
             root,
             home,
+            ownership,
         }));
+        if ownership == Ownership::Recorded {
+            let made = store.index().read().execute_batch(owner::TABLE);
+            made.map_err(index_failed("make the table of owners"))?;
+        }
         store.drop_lost_rows()?;
         store.sweep_behind_dead_processes()?;
         Ok(store)
@@ -92,6 +112,53 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// The folder of the other store in the same root directory, if there is one: owners are recorded there where they
+    /// are kept here, or the other way round.
+    #[must_use]
+    pub fn other_home(&self) -> Option<PathBuf> {
+        let other = self.root().join(home_of(match self.ownership() {
+            Ownership::Kept => Ownership::Recorded,
+            Ownership::Recorded => Ownership::Kept,
+        }));
+        other.is_dir().then_some(other)
+    }
+
+    /// Who keeps the owners of its files.
+    pub(crate) fn ownership(&self) -> Ownership {
+        self.0.ownership
+    }
+
+    /// Tells others what this process does, for example to people who look what holds what.
+    pub fn describe(&self, text: &str) {
+        self.lease().describe(text);
+    }
+
+    /// Sets what this process heeds of the disk. Counts once, before anything is written.
+    pub fn limit(&self, limits: Limits) {
+        let _ = self.0.limits.set(limits);
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.limits.get().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
+    }
+
+    /// Keeps the logs of `build` from being pruned until this process ends.
+    ///
+    /// # Errors
+    /// If the store cannot be locked.
+    pub fn hold_logs(&self, build: &str) -> Result<(), Error> {
+        let hold = Hold::Logs(file_name(build));
+        if !self.lease().holds(&hold) {
+            let together = self.gate().together()?;
+            self.hold(&together, &hold);
+        }
+        Ok(())
     }
 
     /// Where the output of the step `name` of the build `build` is kept. The directory is the caller's to make.
@@ -129,7 +196,7 @@ impl Store {
             return Ok(());
         }
         let _span = trace::span("settle");
-        rustix::fs::syncfs(&self.0.in_use).map_err(failed("sync", &self.0.home))?;
+        rustix::fs::syncfs(self.gate().file()).map_err(failed("sync", &self.0.home))?;
         self.index().write("settle rows", |transaction| {
             // Seconds are coarse: a row of the second in which the sync began may be younger than the sync.
             for table in ["blobs", "snapshots"] {
@@ -159,9 +226,48 @@ impl Store {
         &self.0.lease
     }
 
-    /// The open file whose shared lock says that the store is in use.
-    pub(crate) fn in_use(&self) -> &File {
-        &self.0.in_use
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Looks for something, and holds what is found until the end of this process: nobody prunes it. How that is
+    /// certain is told in `gate.rs`.
+    pub(crate) fn find_and_hold<T>(
+        &self,
+        look: impl Fn() -> Result<Option<(Hold, T)>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let heard = self.gate().heard();
+        let Some((hold, found)) = look()? else {
+            return Ok(None);
+        };
+        if self.lease().holds(&hold) {
+            return Ok(Some(found));
+        }
+        let together = self.gate().together()?;
+        if together.turn == heard {
+            self.hold(&together, &hold);
+            return Ok(Some(found));
+        }
+        let again = look()?;
+        Ok(again.map(|(hold, found)| {
+            self.hold(&together, &hold);
+            found
+        }))
+    }
+
+    /// Holds something that is about to be made, or was found behind the gate.
+    pub(crate) fn hold(&self, together: &Together<'_>, hold: &Hold) {
+        if self.lease().hold(hold).is_err() {
+            // Nothing can be written, most likely because the disk is full.
+            self.gate().keep(together);
+        }
+    }
+
+    /// A path on the store's disk that nobody uses, for a file that is then renamed to its place. What stays there is
+    /// removed after the end of this process.
+    #[must_use]
+    pub fn spare_path(&self) -> PathBuf {
+        self.temporary()
     }
 
     /// A path under `tmp/` that nobody uses.
@@ -177,15 +283,65 @@ impl Store {
     /// Removes a tree of the store. It leaves its name at once, so that nobody finds it half gone.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
         let aside = self.temporary();
-        match std::fs::rename(path, &aside) {
+        let removed = match std::fs::rename(path, &aside) {
             Ok(()) => remove_tree(&aside).map_err(failed("remove", &aside)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("move away", path)(error)),
+        };
+        // Its row, and those of what was to go after it, may be gone already.
+        removed.inspect_err(|_| self.lease().outlive())
+    }
+
+    /// Gives what is at `path` a name of ours under `tmp/`, which is added to `aside`; it is fine if nothing is there.
+    fn move_aside(&self, path: &Path, aside: &mut Vec<PathBuf>) -> Result<(), Error> {
+        let away = self.temporary();
+        match std::fs::rename(path, &away) {
+            Ok(()) => aside.push(away),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("move away", path)(error)),
         }
+        Ok(())
     }
 
     /// Forgets the rows whose files may have been lost with an earlier boot.
     fn drop_lost_rows(&self) -> Result<(), Error> {
+        let is_lost = |rows: &LostRows| !rows.blobs.is_empty() || !rows.snapshots.is_empty();
+        if !is_lost(&self.lost_rows()?) {
+            return Ok(());
+        }
+        let _alone = self.gate().alone(Patience::Endless(&|| {}))?;
+        let mut lost = self.lost_rows()?;
+        // Its file is new, and its row about to be.
+        let keepers = self.keepers()?;
+        lost.blobs.retain(|digest| {
+            digest
+                .parse()
+                .is_ok_and(|digest: Digest| !keepers.held_blobs.contains_key(&digest))
+        });
+        // Files first: a row without its file is found out, a file without its row would stay.
+        for digest in &lost.blobs {
+            let path = self.path("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+            self.remove(&path)?;
+        }
+        for id in &lost.snapshots {
+            self.remove(&self.path("snapshots").join(id))?;
+        }
+        self.index().write("drop lost rows", |transaction| {
+            for digest in &lost.blobs {
+                transaction.execute(
+                    "DELETE FROM blobs WHERE digest = ?1 AND durable = 0 AND boot != ?2",
+                    params![digest, self.boot()],
+                )?;
+                crate::gc::forget_written_layer(transaction, digest)?;
+            }
+            for id in &lost.snapshots {
+                crate::gc::delete_snapshot(transaction, id)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn lost_rows(&self) -> Result<LostRows, Error> {
         let lost = |table, column| {
             let connection = self.index().read();
             let mut statement = connection.prepare(&format!(
@@ -194,93 +350,100 @@ impl Store {
             let rows = statement.query_map(params![self.boot()], |row| row.get::<_, String>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let blobs = lost("blobs", "digest").map_err(index_failed("look for lost rows"))?;
-        let snapshots = lost("snapshots", "id").map_err(index_failed("look for lost rows"))?;
-        if blobs.is_empty() && snapshots.is_empty() {
-            return Ok(());
-        }
-        // Files first: a row without its file is found out, a file without its row would stay.
-        for digest in &blobs {
-            let path = self.path("blobs/sha256").join(digest.trim_start_matches("sha256:"));
-            self.remove(&path)?;
-        }
-        for id in &snapshots {
-            self.remove(&self.path("snapshots").join(id))?;
-        }
-        self.index().write("drop lost rows", |transaction| {
-            for digest in &blobs {
-                transaction.execute(
-                    "DELETE FROM blobs WHERE digest = ?1 AND durable = 0 AND boot != ?2",
-                    params![digest, self.boot()],
-                )?;
-                crate::gc::forget_written_layer(transaction, digest)?;
-            }
-            for id in &snapshots {
-                crate::gc::delete_snapshot(transaction, id)?;
-            }
-            Ok(())
+        let failed = || index_failed("look for lost rows");
+        Ok(LostRows {
+            blobs: lost("blobs", "digest").map_err(failed())?,
+            snapshots: lost("snapshots", "id").map_err(failed())?,
         })
     }
 
     /// Removes what processes left that ended in the middle of something.
     fn sweep_behind_dead_processes(&self) -> Result<(), Error> {
         let dead = lease::dead(&self.path("leases"))?;
-        let mut doomed = Vec::new();
+        let is_alive = |name: &str| {
+            Lease::of_name(name).is_some_and(|lease| {
+                !dead.iter().any(|dead| dead.name == lease) && self.path("leases").join(lease).exists()
+            })
+        };
+        let mut aside = Vec::new();
         for place in ["active", "tmp"] {
             for name in names(&self.path(place))? {
-                let alive = Lease::of_name(&name).is_some_and(|lease| {
-                    !dead.iter().any(|dead| dead.name == lease) && self.path("leases").join(lease).exists()
-                });
-                if !alive {
-                    doomed.push(self.path(place).join(name));
+                if !is_alive(&name) {
+                    self.move_aside(&self.path(place).join(name), &mut aside)?;
                 }
             }
         }
         if !dead.is_empty() {
-            doomed.extend(self.unrecorded_snapshots(|name| {
-                Lease::of_name(name).is_some_and(|lease| dead.iter().any(|dead| dead.name == lease))
-            })?);
+            self.index()
+                .write_with_files("look for what is not recorded", |transaction| {
+                    for path in self.unrecorded(transaction, is_alive)? {
+                        self.move_aside(&path, &mut aside)?;
+                    }
+                    Ok(())
+                })?;
+            self.remove_free_locks()?;
         }
-        if doomed.is_empty() {
-            dead.into_iter().for_each(lease::DeadLease::forget);
-            return Ok(());
-        }
-        let mut aside = Vec::new();
-        for path in &doomed {
-            let away = self.temporary();
-            // Another process may be sweeping, too.
-            if std::fs::rename(path, &away).is_ok() {
-                aside.push(away);
-            }
-        }
+        // Not before all is under our own name: who fails above leaves the work to the next.
         dead.into_iter().for_each(lease::DeadLease::forget);
-        std::thread::spawn(move || {
-            for path in aside {
-                // What cannot be removed now has this process's name and is tried again after its end.
-                let _ = remove_tree(&path);
-            }
-        });
+        remove_later(aside);
         Ok(())
     }
 
-    /// Snapshot directories that no row names, among those whose name is `wanted`.
-    pub(crate) fn unrecorded_snapshots(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, Error> {
+    /// What is at its place and no row names, though nobody is about to record it. For the holder of the index: files of
+    /// blobs come to their places only then.
+    pub(crate) fn unrecorded(
+        &self,
+        index: &Connection,
+        is_alive: impl Fn(&str) -> bool,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let is_known = |query: &str, name: &str| {
+            index
+                .prepare_cached(query)
+                .and_then(|mut statement| statement.exists(params![name]))
+                .map_err(index_failed("look for what is not recorded"))
+        };
+        let snapshot = "SELECT 1 FROM snapshots WHERE id = ?1";
         let mut unrecorded = Vec::new();
         for name in names(&self.path("snapshots"))? {
-            if !wanted(&name) {
-                continue;
-            }
-            let known = self
-                .index()
-                .read()
-                .prepare_cached("SELECT 1 FROM snapshots WHERE id = ?1")
-                .and_then(|mut statement| statement.exists(params![name]))
-                .map_err(index_failed("look for a snapshot"))?;
-            if !known {
+            if !is_alive(&name) && !is_known(snapshot, &name)? {
                 unrecorded.push(self.path("snapshots").join(name));
             }
         }
+        for name in names(&self.path("blobs/sha256"))? {
+            if !is_known("SELECT 1 FROM blobs WHERE digest = 'sha256:' || ?1", &name)? {
+                unrecorded.push(self.path("blobs/sha256").join(name));
+            }
+        }
+        // What others keep under the name of a snapshot.
+        for name in names(&self.path("stat"))? {
+            let id = name.split('.').next().unwrap_or_default();
+            if id.parse::<SnapshotId>().is_ok() && !is_alive(id) && !is_known(snapshot, id)? {
+                unrecorded.push(self.path("stat").join(name));
+            }
+        }
         Ok(unrecorded)
+    }
+}
+
+/// Rows whose files may have been lost with an earlier boot.
+struct LostRows {
+    blobs: Vec<String>,
+    snapshots: Vec<String>,
+}
+
+/// Trees of the two have other owners, and so have what steps made of them.
+fn home_of(ownership: Ownership) -> &'static str {
+    match ownership {
+        Ownership::Kept => "v1",
+        Ownership::Recorded => "v1-single",
+    }
+}
+
+/// Removes trees on a thread of its own. What cannot be removed now is tried again after the end of this process, whose
+/// name it has.
+fn remove_later(trees: Vec<PathBuf>) {
+    if !trees.is_empty() {
+        std::thread::spawn(move || trees.iter().for_each(|tree| drop(remove_tree(tree))));
     }
 }
 
@@ -305,6 +468,16 @@ fn make_directory(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("create", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Closes a directory to other users. A file of an image that runs as root, whoever starts it, is one of root's here too:
+/// who could reach it would be root.
+fn keep_private(path: &Path) -> Result<(), Error> {
+    let mode = std::fs::metadata(path).map_err(failed("look at", path))?.mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed("close", path))
 }
 
 /// Asks the file system to place the directories made in `path` far from one another, as it places users' home

@@ -6,9 +6,18 @@
 use std::io::{self, BufRead};
 
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, PaxExtensions, SparseEntry};
+use tar_core::{EntryType, Header, PaxExtensions, SparseEntry};
+
+use crate::error::shown;
 
 const BLOCK: u64 = 512;
+
+/// The headers of one entry with all that belongs to them, names, attributes and maps of holes, are never longer in an
+/// archive that is one. Some of its forms have no end of their own.
+const LONGEST_HEADERS: usize = 2 << 20;
+/// Headers that are longer than most are read so much at once, because they are parsed from their beginning each time.
+const AHEAD: usize = 64 << 10;
+const LONG: usize = 8 << 10;
 
 /// Why an archive could not be read on.
 #[derive(Debug)]
@@ -93,10 +102,17 @@ impl<R: BufRead> TarReader<R> {
             if !self.fill(needed)? {
                 return self.end_of_stream();
             }
+            if !sizes_can_be_added(&self.header) {
+                return Err(too_long());
+            }
             let event = self.parser.parse(&self.header);
             let (consumed, outcome) = match event.map_err(|error| TarError::Malformed(error.to_string()))? {
                 ParseEvent::NeedData { min_bytes } => {
-                    needed = min_bytes;
+                    // A number in a map of holes may be longer than what it is asked for.
+                    needed = min_bytes.max(self.header.len() + 1);
+                    if needed > LONGEST_HEADERS {
+                        return Err(too_long());
+                    }
                     continue;
                 }
                 ParseEvent::GlobalExtensions { consumed, .. } => {
@@ -122,8 +138,9 @@ impl<R: BufRead> TarReader<R> {
             };
             // Links, directories and devices state sizes at times, but nothing follows them.
             if matches!(entry, Some(Entry { kind: Kind::File, .. }) | None) {
-                self.content = size;
-                self.padding = size.next_multiple_of(BLOCK) - size;
+                let whole = size.checked_next_multiple_of(BLOCK);
+                let whole = whole.ok_or_else(|| TarError::Malformed("its size is too large".to_owned()))?;
+                (self.content, self.padding) = (size, whole - size);
             }
             match entry {
                 Some(entry) => return Ok(Some(entry)),
@@ -174,18 +191,22 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Makes `needed` bytes of headers available, and no more than whole blocks; `false` at the end of the stream.
+    /// Makes `needed` bytes of headers available, and little more than whole blocks; `false` at the end of the stream.
     fn fill(&mut self, needed: usize) -> io::Result<bool> {
         let needed = needed.max(1).next_multiple_of(BLOCK as usize);
-        while self.header.len() < needed {
+        if self.header.len() >= needed {
+            return Ok(true);
+        }
+        let wanted = if needed > LONG { needed + AHEAD } else { needed };
+        while self.header.len() < wanted {
             let there = match self.source.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 there => there?,
             };
             if there.is_empty() {
-                return Ok(false);
+                return Ok(self.header.len() >= needed);
             }
-            let count = there.len().min(needed - self.header.len());
+            let count = there.len().min(wanted - self.header.len());
             self.header.extend_from_slice(&there[..count]);
             self.source.consume(count);
         }
@@ -217,7 +238,11 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
         _ => return Ok(None),
     };
     let mut time = (parsed.mtime.cast_signed(), 0);
-    for extension in PaxExtensions::new(parsed.pax.unwrap_or_default()) {
+    let records = parsed.pax.unwrap_or_default();
+    if !are_whole(records) {
+        return Err(TarError::Malformed("its records have wrong lengths".to_owned()));
+    }
+    for extension in PaxExtensions::new(records) {
         let extension = extension.map_err(|error| TarError::Malformed(error.to_string()))?;
         let value = extension.value_bytes();
         match extension.key_bytes() {
@@ -225,7 +250,7 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
             key @ (b"size" | b"uid" | b"gid")
                 if extension.value().ok().and_then(|v| v.parse::<u64>().ok()).is_none() =>
             {
-                return Err(unreadable(&String::from_utf8_lossy(key), value));
+                return Err(unreadable(&shown(key), value));
             }
             _ => {}
         }
@@ -249,8 +274,50 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
     }))
 }
 
+/// Whether PAX records follow one another up to the end. Reading them ends silently where one has no length.
+fn are_whole(mut records: &[u8]) -> bool {
+    while !records.is_empty() {
+        let digits = records.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let length = str::from_utf8(&records[..digits])
+            .ok()
+            .and_then(|text| text.parse::<usize>().ok());
+        match length.and_then(|length| records.split_at_checked(length)) {
+            Some((record, rest)) if record.len() > digits => records = rest,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether the sizes of the headers that only say more of the next entry can be added, as the parser does: the sum of two may
+/// be too large for a number, and then looks small.
+fn sizes_can_be_added(mut headers: &[u8]) -> bool {
+    while let Some((block, rest)) = headers.split_first_chunk::<{ BLOCK as usize }>() {
+        let header = Header::from_bytes(block);
+        let kinds = [EntryType::GnuLongName, EntryType::GnuLongLink, EntryType::XHeader];
+        let size = match header.entry_size() {
+            _ if block == &[0; BLOCK as usize] => 0,
+            Ok(size) if kinds.contains(&header.entry_type()) => size,
+            _ => return true,
+        };
+        if size > u64::MAX >> 8 {
+            return false;
+        }
+        let padded = usize::try_from(size.next_multiple_of(BLOCK)).unwrap_or(usize::MAX);
+        let Some(next) = rest.get(padded..) else { return true };
+        headers = next;
+    }
+    true
+}
+
+fn too_long() -> TarError {
+    TarError::Malformed(format!(
+        "the headers of one entry are longer than {LONGEST_HEADERS} bytes"
+    ))
+}
+
 fn unreadable(key: &str, value: &[u8]) -> TarError {
-    TarError::Malformed(format!("its {key} is `{}`", String::from_utf8_lossy(value)))
+    TarError::Malformed(format!("its {key} is `{}`", shown(value)))
 }
 
 /// Seconds and nanoseconds of a decimal number.
@@ -266,5 +333,90 @@ fn read_time(value: &[u8]) -> Option<(i64, i64)> {
     match (text.starts_with('-'), nanoseconds) {
         (true, 1..) => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
         _ => Some((seconds, nanoseconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, BufReader, Read};
+
+    use crate::testing::read_archive;
+
+    const POSIX: &[u8; 8] = b"ustar\x0000";
+    const GNU: &[u8; 8] = b"ustar  \0";
+
+    fn header(kind: u8, size: u64, magic: &[u8; 8]) -> [u8; 512] {
+        let mut block = [0; 512];
+        block[0] = b'a';
+        // Of base 256: all numbers can be written so.
+        block[124] = 0x80;
+        block[128..136].copy_from_slice(&size.to_be_bytes());
+        block[156] = kind;
+        block[257..265].copy_from_slice(magic);
+        block
+    }
+
+    fn summed(mut block: [u8; 512]) -> [u8; 512] {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    fn records(text: &str) -> Vec<u8> {
+        let mut bytes = summed(header(b'x', text.len() as u64, POSIX)).to_vec();
+        bytes.extend(text.as_bytes());
+        bytes.resize(1024, 0);
+        bytes
+    }
+
+    /// The same block again and again, counted.
+    struct Endless<'a>([u8; 512], &'a mut usize);
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(512);
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            *self.1 += count;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn headers_without_end_are_refused_before_they_fill_the_memory() {
+        let mut sparse = header(b'S', 0, GNU);
+        // One more block of holes follows, which has none and says the same.
+        sparse[482] = 1;
+        let mut holes = [0; 512];
+        holes[504] = 1;
+        let map = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n25 GNU.sparse.realsize=9\n";
+        let long = |kind, size| summed(header(kind, size, GNU));
+        let names = [&long(b'L', 1024)[..], &[b'n'; 1024], &long(b'K', u64::MAX - 900)].concat();
+        for (what, start, rest) in [
+            ("a map of holes", summed(sparse).to_vec(), holes),
+            (
+                "a number",
+                [&records(map)[..], &summed(header(b'0', 1 << 40, POSIX))].concat(),
+                [b'1'; 512],
+            ),
+            ("lengths whose sum is no number", names, [b'n'; 512]),
+        ] {
+            let mut count = 0;
+            let (seen, wrong) = read_archive(BufReader::new(start.chain(Endless(rest, &mut count))));
+            let wrong = wrong.expect("it has no end");
+            assert!(
+                seen.is_empty() && wrong.contains("longer than 2097152 bytes"),
+                "{what}: {wrong}"
+            );
+            assert!(count < 4 << 20, "{what}: {count} bytes read");
+        }
+    }
+
+    #[test]
+    fn a_size_that_no_file_has_is_refused() {
+        let size = records("29 size=18446744073709551615\n");
+        let archive = [&size[..], &summed(header(b'0', 0, POSIX)), &[0; 1024]].concat();
+        let (_, wrong) = read_archive(&archive[..]);
+        assert_eq!(wrong.as_deref(), Some("its size is too large"));
     }
 }

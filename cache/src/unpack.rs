@@ -13,9 +13,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::panic::resume_unwind;
 use std::thread;
 
-use oci::{ChainId, Descriptor, DiffId, Hasher};
+use oci::{ChainId, Descriptor, DiffId, Digest, Hasher};
 
-use crate::error::failed;
+use crate::error::{failed, shown};
 use crate::extract::{Extraction, Refused, as_path};
 use crate::overlay::{self, Merged, Shown};
 use crate::pieces::{self, Arriving, Departing};
@@ -89,7 +89,8 @@ impl Store {
             moved,
         };
         let active = self.prepare(None)?;
-        let mut files = Extraction::into(active.upper()).map_err(failed("open", active.upper()))?;
+        let owners = active.owners().clone();
+        let mut files = Extraction::into(active.upper(), owners).map_err(failed("open", active.upper()))?;
         let (departing, arriving) = pieces::channel();
         let outcome = thread::scope(|scope| {
             let extracting = scope.spawn(|| extract(arriving, layer, &mut files));
@@ -131,28 +132,36 @@ impl Store {
     /// If a hard link leads nowhere, or the snapshot cannot be recorded.
     pub fn attach(&self, parent: Option<&Snapshot>, layer: UnpackedLayer) -> Result<Snapshot, Error> {
         let _span = trace::span("attach");
-        let UnpackedLayer {
-            active,
-            mut files,
-            diff_id,
-            blob,
-        } = layer;
-        let below = Merged::root(parent);
-        link_below(&mut files, &below, &blob)?;
-        unmark_what_hides_nothing(&mut files, &below, &blob)?;
-        files
-            .set_directory_times()
-            .map_err(|refused| describe(refused, &blob, b""))?;
-        if let Some(parent) = parent {
-            adopt_implied(&files, parent, &below)?;
-        }
-        let base = chain_on(parent, diff_id).map(|chain| Base {
+        let layer = layer.laid_on(parent)?;
+        let base = chain_on(parent, layer.diff_id).map(|chain| Base {
             chain,
-            diff_id,
-            blob,
-            newest: files.newest,
+            diff_id: layer.diff_id,
+            blob: layer.blob,
+            newest: layer.files.newest,
         });
-        self.keep_snapshot(&active, parent, base)
+        self.keep_snapshot(&layer.active, parent, base)
+    }
+
+    /// The digest of the archive that the changes would be of an unpacked layer on top of `parent`. It is not kept.
+    pub(crate) fn archive_of_unpacked(&self, parent: Option<&Snapshot>, layer: UnpackedLayer) -> Result<Digest, Error> {
+        let layer = layer.laid_on(parent)?;
+        crate::fsck::archive(&Snapshot::unrecorded(&layer.active, parent), None)
+    }
+}
+
+impl UnpackedLayer {
+    /// The same files, as they are on top of `parent`.
+    fn laid_on(mut self, parent: Option<&Snapshot>) -> Result<UnpackedLayer, Error> {
+        let below = Merged::root(parent);
+        link_below(&mut self.files, &below, &self.blob)?;
+        unmark_what_hides_nothing(&mut self.files, &below, &self.blob)?;
+        self.files
+            .set_directory_times()
+            .map_err(|refused| describe(refused, &self.blob, b""))?;
+        if let Some(parent) = parent {
+            adopt_implied(&self.files, parent, &below)?;
+        }
+        Ok(self)
     }
 }
 
@@ -171,7 +180,7 @@ fn link_below(files: &mut Extraction, below: &Merged, blob: &Descriptor) -> Resu
             Shown::File(found) => files.link_copy(&name, &target, &found.path, &found.stat),
             _ => Err(Refused::Entry(format!(
                 "it is a hard link to `{}`, which does not exist",
-                String::from_utf8_lossy(&target)
+                shown(&target)
             ))),
         };
         outcome.map_err(|refused| describe(refused, blob, &name))?;
@@ -197,9 +206,12 @@ fn adopt_implied(files: &Extraction, parent: &Snapshot, below: &Merged) -> Resul
         };
         let path = as_path(name);
         if name.is_empty() {
-            overlay::adopt_directory(&parent.directory(), &directory, &path)?;
+            let below = parent.directory();
+            let mut stat = rustix::fs::lstat(&below).map_err(failed("read", &below))?;
+            parent.tell_owner(&below, &mut stat)?;
+            overlay::adopt_directory(&stat, &directory, &path, &files.owners)?;
         } else if let Shown::Directory(found, _) = below.descend(&path)? {
-            overlay::adopt_directory(&found.path, &directory, &path)?;
+            overlay::adopt_directory(&found.stat, &directory, &path, &files.owners)?;
         }
     }
     Ok(())
@@ -274,7 +286,7 @@ fn describe(refused: Refused, layer: &Descriptor, name: &[u8]) -> Error {
     };
     Error::Archive {
         layer: layer.digest,
-        entry: String::from_utf8_lossy(name).into_owned(),
+        entry: shown(name),
         reason,
     }
 }

@@ -1,5 +1,7 @@
 //! What a name leads to: one image, or an index of several, one for each platform.
 
+use std::collections::HashSet;
+
 use cache::Store;
 use oci::{Descriptor, Digest, Index, ManifestKind, media_type};
 
@@ -102,20 +104,19 @@ impl Bundle {
             .map_or(self.root.digest, |image| image.config.digest)
     }
 
-    /// The layers and the configurations, each blob once.
+    /// The layers and the configurations, each once.
+    pub(crate) fn blobs(&self) -> Vec<Descriptor> {
+        let mut seen = HashSet::new();
+        let blobs = self
+            .images
+            .iter()
+            .flat_map(|image| image.layers.iter().chain([&image.config]));
+        blobs.filter(|blob| seen.insert(blob.digest)).cloned().collect()
+    }
+
+    /// The layers and the configurations with their bytes, each once.
     pub(crate) fn content(&self, store: &Store) -> Result<Vec<Part>, Error> {
-        let mut parts: Vec<Part> = Vec::new();
-        for image in &self.images {
-            for part in image.content(store)? {
-                if parts
-                    .iter()
-                    .all(|known| known.descriptor.digest != part.descriptor.digest)
-                {
-                    parts.push(part);
-                }
-            }
-        }
-        Ok(parts)
+        self.blobs().iter().map(|blob| image::find(store, blob)).collect()
     }
 
     /// The manifests, each once, then the index if there is one: none before what it leads to.

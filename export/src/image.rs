@@ -11,6 +11,7 @@ use oci::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Platform, med
 
 use crate::annotation::{AnnotationTarget, Annotations};
 use crate::at_once::at_once;
+use crate::records::StackLayer;
 use crate::{Error, history};
 
 /// Manifests and configurations beyond this are not read.
@@ -102,6 +103,31 @@ pub fn assemble(
     assemble_layers(store, &layers, config, how, progress)
 }
 
+/// Makes an image of layers that are elsewhere, lowest first, and `config`: of a result that was found there and is left
+/// there. The layers are taken as they are.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_elsewhere(
+    store: &Store,
+    stack: &[StackLayer],
+    config: ImageConfig,
+    how: &Assembly,
+    progress: &dyn Progress,
+) -> Result<Image, Error> {
+    check(&config)?;
+    let layers: Vec<Layer> = stack
+        .iter()
+        .map(|(descriptor, diff_id)| Layer {
+            descriptor: descriptor.clone(),
+            diff_id: *diff_id,
+            newest: crate::records::newest(descriptor).unwrap_or_default(),
+            foreign: true,
+        })
+        .collect();
+    assemble_layers(store, &layers, config, how, progress)
+}
+
 /// Makes an image of `layers` and `config`.
 pub(crate) fn assemble_layers(
     store: &Store,
@@ -147,19 +173,6 @@ pub fn load(store: &Store, manifest: &Descriptor) -> Result<Image, Error> {
         configuration,
         platform,
     })
-}
-
-impl Image {
-    /// The layers and the configuration, in this order, each blob once.
-    pub(crate) fn content(&self, store: &Store) -> Result<Vec<Part>, Error> {
-        let mut parts: Vec<Part> = Vec::new();
-        for descriptor in self.layers.iter().chain([&self.config]) {
-            if parts.iter().all(|part| part.descriptor.digest != descriptor.digest) {
-                parts.push(find(store, descriptor)?);
-            }
-        }
-        Ok(parts)
-    }
 }
 
 pub(crate) fn find(store: &Store, descriptor: &Descriptor) -> Result<Part, Error> {

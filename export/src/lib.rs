@@ -20,6 +20,7 @@
 //!
 //! What this crate does not do: make layers (`cache` does), speak HTTP (it is handed an [`oci::Push`]), print, or ask
 //! whether standard output is a terminal.
+#![forbid(unsafe_code)]
 
 mod annotation;
 mod archive;
@@ -50,14 +51,14 @@ pub use bundle::Bundle;
 pub use csv::split as split_fields;
 pub use dest::to_file;
 pub use error::{Error, OutputError};
-pub use image::{Assembly, Image, Media, Progress, assemble, load};
+pub use image::{Assembly, Image, Media, Progress, assemble, assemble_elsewhere, load};
 pub use output::compression;
 pub use output::{ArchiveDest, ArchiveForm, Epoch, FileDest, ImageOptions, OutputSpec};
 pub use receipt::{Receipt, metadata_json};
 pub use to_directory::{Skipped, Stale, to_directory};
 pub use to_docker::to_docker_archive;
 pub use to_layout::{to_layout_archive, to_layout_directory};
-pub use to_registry::to_registry;
+pub use to_registry::{layer_to_registry, to_registry};
 pub use to_store::to_store;
 pub use to_tar::to_tar;
 pub use tree::{Tree, refuse_collisions};

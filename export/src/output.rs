@@ -40,6 +40,8 @@ pub enum OutputSpec {
         by_digest: bool,
         /// Whether the store keeps the image under its names.
         store: bool,
+        /// Whether the certificates of the registries are not checked, and plain HTTP will do.
+        insecure: bool,
     },
     /// An image in files.
     Archive {
@@ -270,6 +272,7 @@ fn image(attributes: &mut Attributes, push: bool) -> Result<OutputSpec, OutputEr
         push: attributes.take_bool("push", push)?,
         by_digest: attributes.take_bool("push-by-digest", false)?,
         store: attributes.take_bool("store", true)?,
+        insecure: attributes.take_bool("registry.insecure", false)?,
     })
 }
 

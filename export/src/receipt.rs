@@ -14,13 +14,20 @@ pub struct Receipt {
     pub config: Option<Digest>,
     /// Under which it was stored, written or pushed.
     pub names: Vec<Reference>,
+    /// How many layers there are, of all platforms together.
+    pub layers: usize,
+    /// How many bytes these have, in the form in which they were made for this output.
+    pub size: u64,
 }
 
 impl Receipt {
     /// The receipt for `bundle`, exported as `names`.
     #[must_use]
     pub fn of(bundle: &Bundle, names: &[Reference]) -> Receipt {
+        let layers = || bundle.images.iter().flat_map(|image| &image.layers);
         Receipt {
+            layers: layers().count(),
+            size: layers().map(|layer| layer.size).fold(0, u64::saturating_add),
             descriptor: bundle.root.clone(),
             config: bundle.single_image().map(|image| image.config.digest),
             names: names.to_vec(),
@@ -63,6 +70,8 @@ mod tests {
             config: Some(Digest::of(b"c")),
             names: vec!["a:1".parse().unwrap(), "localhost:5000/b".parse().unwrap()],
             descriptor,
+            layers: 0,
+            size: 0,
         };
         assert_eq!(
             metadata_json(&receipt),

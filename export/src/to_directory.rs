@@ -152,8 +152,8 @@ impl Copy<'_> {
 
     fn file(&self, found: &Found, to: &Path) -> Result<(), Error> {
         let mut from = File::open(&found.path).map_err(Error::io("read", &found.path))?;
-        let mut temporary = dest::beside(to, Permissions::from_mode(0o600))?;
-        let file = temporary.as_file_mut();
+        let mut unfinished = dest::Unfinished::beside(to, Permissions::from_mode(0o600))?;
+        let file = unfinished.file();
         io::copy(&mut from, file)
             .and_then(|_| file.set_permissions(permissions(&found.metadata)))
             .and_then(|()| file.set_times(times(&found.metadata, self.epoch)))
@@ -161,7 +161,7 @@ impl Copy<'_> {
         if fs::symlink_metadata(to).is_ok_and(|there| there.is_dir()) {
             clear(to)?;
         }
-        dest::persist(temporary, to)
+        unfinished.persist(to)
     }
 
     fn symlink(&self, found: &Found, to: &Path) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use cache::{Content, Store};
-use oci::{Descriptor, Reference, media_type};
+use oci::{Descriptor, Digest, Reference, media_type};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tar::EntryType;
@@ -65,10 +65,44 @@ pub fn to_layout_directory(
         copy_blob(part, &blobs.join(part.descriptor.digest.hex()))?;
         meter.add(part.descriptor.size);
     }
-    write_file(&dest.join("oci-layout"), LAYOUT)?;
+    mark(dest)?;
     add_to_index(dest, bundle, names)?;
     meter.done();
     Ok(())
+}
+
+/// Puts one blob of the store into the layout in the directory `dest`, if it is not there; whether it was not.
+///
+/// # Errors
+/// [`Error::MissingBlob`], or if reading or writing fails.
+pub(crate) fn put_blob(store: &Store, blob: &Descriptor, dest: &Path) -> Result<bool, Error> {
+    if fs::metadata(dest).is_ok_and(|found| !found.is_dir()) {
+        return Err(Error::DestinationIsNoDirectory(dest.to_owned()));
+    }
+    let to = dest.join("blobs/sha256").join(blob.digest.hex());
+    if fs::metadata(&to).is_ok_and(|found| found.is_file() && found.len() == blob.size) {
+        return Ok(false);
+    }
+    let blobs = dest.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(Error::io("create directory", &blobs))?;
+    copy_blob(&crate::image::find(store, blob)?, &to)?;
+    Ok(true)
+}
+
+/// Lets `name` lead to `bundle`, whose blobs are there, if it leads to `over` now; whether it did. Nobody else can change
+/// that in between.
+pub(crate) fn name_if(dest: &Path, bundle: &Bundle, name: &Reference, over: Option<Digest>) -> Result<bool, Error> {
+    mark(dest)?;
+    let mut is_so = false;
+    let leads_to_over = |index: &Index| {
+        let new = entries(bundle, std::slice::from_ref(name));
+        let old = index.manifests.iter().find(|old| supersedes(&new[0], old));
+        let digest = old.and_then(|old| old["digest"].as_str()?.parse().ok());
+        is_so = digest == over;
+        is_so
+    };
+    add_to_index_if(dest, bundle, std::slice::from_ref(name), leads_to_over)?;
+    Ok(is_so)
 }
 
 /// The archive; with `docker_manifest` as `manifest.json` it is one for `docker load` as well.
@@ -208,26 +242,36 @@ fn ref_name(name: &Reference) -> String {
 
 /// Puts the entries for `bundle` into `index.json`, one process at a time.
 fn add_to_index(dest: &Path, bundle: &Bundle, names: &[Reference]) -> Result<(), Error> {
+    add_to_index_if(dest, bundle, names, |_| true)
+}
+
+/// The same, if what is there is as it is `wanted` to be.
+fn add_to_index_if(
+    dest: &Path,
+    bundle: &Bundle,
+    names: &[Reference],
+    wanted: impl FnOnce(&Index) -> bool,
+) -> Result<(), Error> {
     // The directory itself is locked: a layout has no place for other files.
     let lock = File::open(dest).map_err(Error::io("lock", dest))?;
     lock.lock().map_err(Error::io("lock", dest))?;
     let path = dest.join("index.json");
     let new = entries(bundle, names);
-    let index = match fs::read(&path) {
-        Ok(bytes) => {
-            let mut index: Index = serde_json::from_slice(&bytes).map_err(|source| Error::ForeignIndex {
-                path: path.clone(),
-                source,
-            })?;
-            index
-                .manifests
-                .retain(|old| !new.iter().any(|new| supersedes(new, old)));
-            index.manifests.extend(new);
-            index
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Index::of(new),
+    let mut index = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::ForeignIndex {
+            path: path.clone(),
+            source,
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Index::of(Vec::new()),
         Err(error) => return Err(Error::io("read", &path)(error)),
     };
+    if !wanted(&index) {
+        return Ok(());
+    }
+    index
+        .manifests
+        .retain(|old| !new.iter().any(|new| supersedes(new, old)));
+    index.manifests.extend(new);
     write_file(&path, &index.to_bytes())
 }
 
@@ -263,6 +307,15 @@ fn copy_blob(part: &Part, to: &Path) -> Result<(), Error> {
             })
         }
     })
+}
+
+/// Says that `dest` is a layout, if nothing there says so.
+fn mark(dest: &Path) -> Result<(), Error> {
+    let path = dest.join("oci-layout");
+    match fs::read(&path) {
+        Ok(found) if found == LAYOUT => Ok(()),
+        _ => write_file(&path, LAYOUT),
+    }
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {

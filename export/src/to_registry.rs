@@ -1,16 +1,15 @@
 //! An image or an index to registries: for each repository the blobs, several at once, then the manifests by digest, then
 //! the manifest or the index under each name, so that no name ever leads to an image that lacks a part.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use oci::{Push, Reference};
+use oci::{Descriptor, Digest, Push, Reference};
 
 use crate::image::{self, Part};
 use crate::{Bundle, Error, Progress};
-
-const BLOBS_AT_ONCE: usize = 4;
 
 /// Pushes `bundle` under each of `names`.
 ///
@@ -23,13 +22,25 @@ pub async fn to_registry(
     push: &dyn Push,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let parts = bundle.content(store)?;
+    let blobs = bundle.blobs();
     let mut documents = bundle.documents(store)?;
     let Some(root) = documents.pop() else { return Ok(()) };
+    let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+    let mut places: HashMap<Digest, Vec<Reference>> = store.places(&digests)?.into_iter().collect();
     let mut repositories = Vec::new();
     for name in names {
         if !repositories.contains(&name.name()) {
-            push_blobs(store, name, &parts, push, progress).await?;
+            let pushed = push_blobs(store, name, (&blobs, &places), push, progress).await;
+            if pushed.is_err() {
+                push.abandon(name).await;
+            }
+            pushed?;
+            // What is there now the next repository of the registry need not be sent.
+            for digest in &digests {
+                places.entry(*digest).or_default().insert(0, name.clone());
+            }
+            // Who cannot remember sends more the next time.
+            let _ = store.saw(name, &digests);
             for manifest in &documents {
                 let pinned = name.pinned(manifest.descriptor.digest);
                 push_document(store, &pinned, manifest, push, progress).await?;
@@ -41,6 +52,29 @@ pub async fn to_registry(
         push_document(store, name, &root, push, progress).await?;
     }
     Ok(())
+}
+
+/// Sends one layer to the repository of `name`, unless it is there: before the image that it is of is finished, which is
+/// then spared it.
+///
+/// # Errors
+/// [`Error::Push`], [`Error::MissingBlob`].
+pub async fn layer_to_registry(
+    store: &Store,
+    name: &Reference,
+    layer: &Descriptor,
+    push: &dyn Push,
+) -> Result<(), Error> {
+    let places = store.places(&[layer.digest])?.into_iter().next();
+    let from = places.map_or_else(Vec::new, |(_, from)| from);
+    push_blob(store, name, (layer, &from), push, &Unwatched).await
+}
+
+/// Nobody looks on.
+struct Unwatched;
+
+impl Progress for Unwatched {
+    fn moved(&self, _: &str, _: u64, _: Option<u64>, _: bool) {}
 }
 
 /// Puts a manifest or an index under a name.
@@ -68,13 +102,16 @@ async fn push_document(
 async fn push_blobs(
     store: &Store,
     name: &Reference,
-    parts: &[Part],
+    (blobs, places): (&[Descriptor], &HashMap<Digest, Vec<Reference>>),
     push: &dyn Push,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    stream::iter(parts)
-        .map(|part| push_blob(store, name, part, push, progress))
-        .buffer_unordered(BLOBS_AT_ONCE)
+    stream::iter(blobs)
+        .map(|blob| {
+            let from = places.get(&blob.digest).map_or(&[][..], Vec::as_slice);
+            push_blob(store, name, (blob, from), push, progress)
+        })
+        .buffer_unordered(push.at_once())
         .try_collect()
         .await
 }
@@ -82,14 +119,20 @@ async fn push_blobs(
 async fn push_blob(
     store: &Store,
     name: &Reference,
-    part: &Part,
+    (blob, from): (&Descriptor, &[Reference]),
     push: &dyn Push,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let blob = &part.descriptor;
+    let item = format!("pushing {}", blob.digest);
+    let found = push.find_blob(name, blob, from).await;
+    if found.map_err(|source| failed(name, source))? {
+        progress.moved(&item, blob.size, Some(blob.size), true);
+        return Ok(());
+    }
+    // Looked for only now: what is there already need not be here.
+    let part = image::find(store, blob)?;
     // An upload may have to begin again, so a layer that shall travel plain is written down.
     let file = store.file_of(&part.content)?;
-    let item = format!("pushing {}", blob.digest);
     let so_far = AtomicU64::new(0);
     let sent = |bytes| {
         let sum = so_far.fetch_add(bytes, Ordering::Relaxed) + bytes;

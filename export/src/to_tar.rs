@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use cache::{Owner, Owners};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use tar::EntryType;
 
@@ -26,11 +28,11 @@ const CAPABILITY_LIMIT: usize = 64;
 pub fn to_tar(trees: &[Tree<'_>], epoch: Option<i64>, out: impl Write) -> Result<(), Error> {
     refuse_collisions(trees)?;
     let mut archive = Archive::new(out);
-    let mut sorted: Vec<_> = trees.iter().map(|tree| (tree.folder(), tree.path)).collect();
+    let mut sorted: Vec<_> = trees.iter().map(|tree| (tree.folder(), tree)).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     sorted.dedup_by(|next, kept| next.0.is_some() && next.0 == kept.0);
     let mut directories = HashSet::new();
-    for (folder, path) in sorted {
+    for (folder, tree) in sorted {
         let prefix = folder.map(|folder| format!("{folder}/")).unwrap_or_default();
         if !prefix.is_empty() {
             let entry = Entry::new(prefix.as_bytes(), EntryType::Directory, 0o755);
@@ -40,13 +42,14 @@ pub fn to_tar(trees: &[Tree<'_>], epoch: Option<i64>, out: impl Write) -> Result
             })?;
         }
         let mut links = HashMap::new();
-        walk(path, |found| {
+        walk(tree.path, |found| {
             // Folders of merged trees meet; what the first says of them holds.
             let is_known = prefix.is_empty() && found.metadata.is_dir() && !directories.insert(found.relative.clone());
             if is_known {
                 return Ok(());
             }
-            append(&mut archive, (prefix.as_bytes(), found), epoch, &mut links)
+            let owner = owner(&tree.owners, found)?;
+            append(&mut archive, (prefix.as_bytes(), found, owner), epoch, &mut links)
         })?;
     }
     archive.finish()
@@ -57,7 +60,7 @@ type Links = HashMap<(u64, u64), Vec<u8>>;
 
 fn append<W: Write>(
     archive: &mut Archive<W>,
-    (prefix, found): (&[u8], &Found),
+    (prefix, found, (uid, gid)): (&[u8], &Found, Owner),
     epoch: Option<i64>,
     links: &mut Links,
 ) -> Result<(), Error> {
@@ -70,8 +73,8 @@ fn append<W: Write>(
         name.push(b'/');
     }
     let mut entry = Entry {
-        uid: metadata.uid(),
-        gid: metadata.gid(),
+        uid,
+        gid,
         mtime: epoch.unwrap_or(metadata.mtime()),
         ..Entry::new(&name, kind, metadata.mode())
     };
@@ -104,6 +107,14 @@ fn append<W: Write>(
         }
         _ => archive.bare(&entry),
     }
+}
+
+/// Whose it is: what is recorded counts before what the file system says.
+fn owner(owners: &Owners, found: &Found) -> Result<Owner, Error> {
+    let kind = FileType::from_raw_mode(found.metadata.mode());
+    let recorded = owners.recorded(&found.path, found.relative.as_os_str().as_bytes(), kind);
+    let recorded = recorded.map_err(Error::io("read the owner of", &found.path))?;
+    Ok(recorded.unwrap_or((found.metadata.uid(), found.metadata.gid())))
 }
 
 /// `None` for a socket.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use cache::Owners;
 use oci::Platform;
 
 use crate::Error;
@@ -15,6 +16,8 @@ pub struct Tree<'a> {
     pub path: &'a Path,
     /// What it is for.
     pub platform: Platform,
+    /// Whose its files are.
+    pub owners: Owners,
     /// Whether it goes into a folder named after its platform.
     pub is_apart: bool,
 }
@@ -69,6 +72,7 @@ mod tests {
         let tree = |place: usize, platform: &str| Tree {
             path: roots[place].path(),
             platform: platform.parse().unwrap(),
+            owners: Owners::default(),
             is_apart,
         };
         refuse_collisions(&[tree(0, "linux/amd64"), tree(1, "linux/arm/v7")]).map_err(|error| error.to_string())
@@ -89,6 +93,7 @@ mod tests {
         let tree = |is_apart| Tree {
             path: Path::new("/"),
             platform: "linux/arm/v7".parse().unwrap(),
+            owners: Owners::default(),
             is_apart,
         };
         assert_eq!(tree(true).folder().as_deref(), Some("linux_arm_v7"));

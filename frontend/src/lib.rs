@@ -7,6 +7,7 @@
 //! Errors have BuildKit's wording, so that what people know of them (and search for) stays true.
 //!
 //! What this crate does not do: read files, run anything, talk to a registry, print.
+#![forbid(unsafe_code)]
 
 mod call;
 mod command;

@@ -30,6 +30,15 @@ impl Definition {
         self.order.iter().map(|id| (*id, self.vertex(*id)))
     }
 
+    /// Lets people see vertices by other names: `renamed` tells that of a vertex, or `None` where it stays.
+    pub fn rename(&mut self, renamed: impl Fn(&Vertex) -> Option<String>) {
+        for vertex in self.vertices.values_mut() {
+            if let Some(name) = renamed(vertex) {
+                vertex.metadata.name = name;
+            }
+        }
+    }
+
     /// The vertices whose trees are the results, in the order asked for; `None` is the empty tree of `FROM scratch`.
     #[must_use]
     pub fn targets(&self) -> &[Option<VertexId>] {

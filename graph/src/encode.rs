@@ -99,6 +99,7 @@ impl Encode for ImageSource {
         encoder.text("op", "image");
         let kind = match &self.name {
             ImageName::Registry(_) => "registry",
+            ImageName::Results(_) => "results",
             ImageName::Layout { .. } => "layout",
         };
         encoder.text("kind", kind);

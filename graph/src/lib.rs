@@ -21,6 +21,7 @@
 //! | snapshot | a finished file tree: a stack of layer directories (`cache::Snapshot`) |
 //! | layer | the changes one vertex made, as a tar |
 //! | record | a cache key and the snapshot it leads to |
+#![forbid(unsafe_code)]
 
 mod definition;
 pub mod dump;

@@ -87,3 +87,16 @@ pub enum Error {
 }
 
 use crate::{Digest, Platform};
+
+/// Names for a message, the first few of however many; `none` of none.
+pub(crate) fn listed(names: impl Iterator<Item = String>) -> String {
+    const SHOWN: usize = 16;
+    let mut names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (_, 0) => names.join(", "),
+        (_, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}

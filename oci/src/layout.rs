@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 use crate::{
     Blob, Descriptor, Digest, Error, ImageConfig, ImageName, Index, ManifestKind, Platform, Reference, ResolvedImage,
-    media_type,
+    error::listed, media_type,
 };
 use archive::Archive;
 
@@ -143,10 +143,43 @@ impl Layout {
                 }
             }
         }
-        Err(Error::Document {
-            what: "the image index",
-            reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
-        })
+        Err(too_deep())
+    }
+
+    /// The manifests of all platforms that a name leads to, through whatever indexes: those of `digest` if there is one,
+    /// else those tagged `tag`, else all there are. What is said about images is left out.
+    ///
+    /// # Errors
+    /// As [`Layout::resolve`].
+    pub fn manifests(&self, tag: Option<&str>, digest: Option<Digest>) -> Result<Vec<Descriptor>, Error> {
+        let mut next = match (digest, tag) {
+            (Some(digest), _) => vec![self.entry_by_digest(digest)?],
+            (None, Some(tag)) => self.tagged(tag).into_iter().cloned().collect(),
+            (None, None) => self.index.manifests.clone(),
+        };
+        if next.is_empty() {
+            return Err(self.no_such_image(tag.unwrap_or("latest")));
+        }
+        let mut found: Vec<Descriptor> = Vec::new();
+        for _ in 0..NESTING_LIMIT {
+            let mut inner = Vec::new();
+            for descriptor in next {
+                if media_type::is_manifest(&descriptor.media_type) {
+                    if is_image(&descriptor) && found.iter().all(|known| known.digest != descriptor.digest) {
+                        found.push(descriptor);
+                    }
+                } else if let ManifestKind::Index(index) =
+                    ManifestKind::parse(&descriptor.media_type, &self.read_document(&descriptor)?)?
+                {
+                    inner.extend(index.manifests);
+                }
+            }
+            if inner.is_empty() {
+                return Ok(found);
+            }
+            next = inner;
+        }
+        Err(too_deep())
     }
 
     /// Opens a blob. Its bytes are not verified.
@@ -200,17 +233,9 @@ impl Layout {
     }
 
     fn entry_by_tag(&self, tag: Option<&str>, platform: &Platform) -> Result<Descriptor, Error> {
-        let tagged = |tag: &str| -> Vec<&Descriptor> {
-            let exact = self.entries_where(|entry| entry.annotations.get(TAG).is_some_and(|name| name == tag));
-            if exact.is_empty() {
-                self.entries_where(|entry| goes_by(entry, tag))
-            } else {
-                exact
-            }
-        };
         let candidates = match tag {
-            Some(tag) => tagged(tag),
-            None => match tagged("latest") {
+            Some(tag) => self.tagged(tag),
+            None => match self.tagged("latest") {
                 none if none.is_empty() => self.the_only_one(),
                 latest => latest,
             },
@@ -224,6 +249,15 @@ impl Layout {
         }
         let platforms = Index::new(candidates.into_iter().cloned().collect());
         platforms.select(platform).cloned()
+    }
+
+    fn tagged(&self, tag: &str) -> Vec<&Descriptor> {
+        let exact = self.entries_where(|entry| entry.annotations.get(TAG).is_some_and(|name| name == tag));
+        if exact.is_empty() {
+            self.entries_where(|entry| goes_by(entry, tag))
+        } else {
+            exact
+        }
     }
 
     fn entries_where(&self, wanted: impl Fn(&Descriptor) -> bool) -> Vec<&Descriptor> {
@@ -249,15 +283,10 @@ impl Layout {
 
     fn no_such_image(&self, wanted: &str) -> Error {
         let names: BTreeSet<String> = self.index.manifests.iter().map(shown_name).collect();
-        let available = if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.into_iter().collect::<Vec<_>>().join(", ")
-        };
         Error::NoSuchImage {
             path: self.path.clone(),
             wanted: wanted.to_owned(),
-            available,
+            available: listed(names.into_iter()),
         }
     }
 
@@ -283,13 +312,15 @@ impl Layout {
     }
 
     fn read_small(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let (size, mut file) = self.open_file(name)?;
-        if size > DOCUMENT_LIMIT {
+        let (size, file) = self.open_file(name)?;
+        let mut bytes = Vec::new();
+        file.take(DOCUMENT_LIMIT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| cannot_read(&self.path.join(name), source))?;
+        // Not every file has the size that it states.
+        if size.max(bytes.len() as u64) > DOCUMENT_LIMIT {
             return Err(no_layout(&self.path, too_large(name)));
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|source| cannot_read(&self.path.join(name), source))?;
         Ok(bytes)
     }
 
@@ -322,8 +353,7 @@ impl Layout {
 
     /// What there is at the top, for whoever pointed at the wrong place.
     fn contents(&self) -> String {
-        const SHOWN: usize = 8;
-        let mut names: BTreeSet<String> = match &self.files {
+        let names: BTreeSet<String> = match &self.files {
             Files::Archive(archive) => archive.top_level(),
             Files::Directory => std::fs::read_dir(&self.path)
                 .into_iter()
@@ -332,22 +362,10 @@ impl Layout {
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .collect(),
         };
-        let more = names.len().saturating_sub(SHOWN);
-        while names.len() > SHOWN {
-            names.pop_last();
+        match names.is_empty() {
+            true => "emptiness".to_owned(),
+            false => listed(names.iter().map(|name| format!("`{name}`"))),
         }
-        let mut text = names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        if text.is_empty() {
-            "emptiness".clone_into(&mut text);
-        }
-        if more > 0 {
-            text.push_str(&format!(" and {more} more"));
-        }
-        text
     }
 }
 
@@ -378,6 +396,18 @@ fn blob_name(digest: Digest) -> String {
 
 fn too_large(name: &str) -> String {
     format!("`{name}` is larger than {DOCUMENT_LIMIT} bytes")
+}
+
+fn too_deep() -> Error {
+    Error::Document {
+        what: "the image index",
+        reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
+    }
+}
+
+/// Whether an entry is an image, and not what is said about one.
+fn is_image(entry: &Descriptor) -> bool {
+    entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
 }
 
 fn no_layout(path: &Path, reason: String) -> Error {

@@ -15,6 +15,7 @@
 //!
 //! What this crate does not do: talk to a network (`registry` does), keep anything (`cache` does), know of builds.
 //! The only IO is in [`layout`], in one directory or archive that it is handed.
+#![forbid(unsafe_code)]
 
 mod config;
 mod descriptor;

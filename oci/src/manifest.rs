@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::error::listed;
 use crate::{Descriptor, Error, Platform, media_type};
 
 /// One image for one platform: a configuration and layers, lowest first.
@@ -107,13 +108,12 @@ impl Index {
             .reduce(|best, next| if next.0 > best.0 { next } else { best });
         best.map(|(_, entry)| entry).ok_or_else(|| Error::NoSuchPlatform {
             wanted: Box::new(wanted.clone()),
-            available: self
-                .manifests
-                .iter()
-                .filter_map(|entry| entry.platform.as_ref())
-                .map(Platform::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
+            available: listed(
+                self.manifests
+                    .iter()
+                    .filter_map(|entry| entry.platform.as_ref())
+                    .map(Platform::to_string),
+            ),
         })
     }
 }
@@ -158,7 +158,7 @@ fn guess_media_type(bytes: &[u8]) -> Option<String> {
 fn parse_manifest(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Error> {
     let foreign = oci_spec::image::ImageManifest::from_reader(bytes).map_err(|error| Error::Document {
         what: "the image manifest",
-        reason: error.to_string(),
+        reason: because(&error),
     })?;
     let mut layers = Vec::new();
     for layer in foreign.layers() {
@@ -190,7 +190,7 @@ fn add_system(platform: &mut Platform, document: &serde_json::Value) {
 fn parse_index(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Error> {
     let foreign = oci_spec::image::ImageIndex::from_reader(bytes).map_err(|error| Error::Document {
         what: "the image index",
-        reason: error.to_string(),
+        reason: because(&error),
     })?;
     let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let mut manifests = Vec::new();
@@ -213,6 +213,12 @@ fn parse_index(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Error> 
         manifests,
         annotations,
     }))
+}
+
+/// What is behind an error of `oci-spec`, which says no more than that there is one.
+fn because(error: &oci_spec::OciSpecError) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    cause.unwrap_or_else(|| error.to_string())
 }
 
 #[cfg(test)]

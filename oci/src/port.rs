@@ -28,12 +28,15 @@ pub enum ImageName {
         /// The digest of a manifest or an index.
         digest: Option<Digest>,
     },
+    /// Blobs beside a list of recorded results, in storage that is no registry: only who gave the name knows the way.
+    Results(String),
 }
 
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ImageName::Registry(reference) => reference.fmt(f),
+            ImageName::Results(place) => f.write_str(place),
             ImageName::Layout { path, tag, digest } => {
                 write!(f, "oci-layout://{}", path.display())?;
                 if let Some(tag) = tag {
@@ -118,6 +121,9 @@ pub enum PortError {
     },
 }
 
+/// How many blobs move at the same time where nobody says.
+const AT_ONCE: usize = 4;
+
 /// Gives images: a registry, a layout, the store, or all of them in turn.
 pub trait Fetch: Send + Sync {
     /// Finds the image `name` for `platform` and reads its manifest and configuration.
@@ -130,19 +136,40 @@ pub trait Fetch: Send + Sync {
     /// Opens a blob of the image `name`. Reading happens on a blocking thread; a broken connection shows as an error of
     /// the reader, never as an early end.
     fn blob<'a>(&'a self, name: &'a ImageName, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>>;
+
+    /// How many blobs are best asked for at the same time.
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
 }
 
 /// Takes images: a registry.
 pub trait Push: Send + Sync {
-    /// Makes the blob in the file `content` exist in the repository of `name`. `sent` is told of bytes as they leave;
-    /// the answer says whether they had to (`true`) or the blob was there already.
+    /// Whether the repository of `name` has the blob, or can be given it from one of the repositories `from`, as far as
+    /// they are in the same registry, without a byte of it being sent.
+    fn find_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        blob: &'a Descriptor,
+        from: &'a [Reference],
+    ) -> BoxFuture<'a, Result<bool, PortError>>;
+
+    /// Sends the blob in the file `content` to the repository of `name`. `sent` is told of bytes as they leave.
     fn push_blob<'a>(
         &'a self,
         name: &'a Reference,
         blob: &'a Descriptor,
         content: PathBuf,
         sent: &'a (dyn Fn(u64) + Send + Sync),
-    ) -> BoxFuture<'a, Result<bool, PortError>>;
+    ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// How many blobs are best sent at the same time.
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+
+    /// Cancels what [`Push::find_blob`] began in the repository of `name` and no [`Push::push_blob`] went on with.
+    fn abandon<'a>(&'a self, name: &'a Reference) -> BoxFuture<'a, ()>;
 
     /// Puts a manifest or index under its digest and, if `name` has a tag and no digest, under the tag.
     fn push_manifest<'a>(

@@ -79,9 +79,11 @@ impl Reference {
     #[must_use]
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        let short = full
-            .strip_prefix("docker.io/")
-            .map(|rest| rest.strip_prefix("library/").unwrap_or(rest));
+        let mut shorter = ["docker.io/library/", "docker.io/"]
+            .into_iter()
+            .filter_map(|prefix| full.strip_prefix(prefix));
+        // What is left may mean another image: of `docker.io/library/a/b`, of `docker.io/host.example/a`.
+        let short = shorter.find(|short| short.parse().is_ok_and(|meant: Reference| meant == *self));
         short.map(str::to_owned).unwrap_or(full)
     }
 }
@@ -245,6 +247,16 @@ mod tests {
                 "index.docker.io/library/a",
                 "docker.io/library/a:latest".to_owned(),
                 "a:latest".to_owned(),
+            ),
+            (
+                "docker.io/library/a/b",
+                "docker.io/library/a/b:latest".to_owned(),
+                "library/a/b:latest".to_owned(),
+            ),
+            (
+                "docker.io/host.example/a",
+                "docker.io/host.example/a:latest".to_owned(),
+                "docker.io/host.example/a:latest".to_owned(),
             ),
             (
                 &format!("a@{digest}"),

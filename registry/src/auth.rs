@@ -56,6 +56,7 @@ struct TokenAnswer {
 
 /// The question for a token.
 struct TokenQuestion<'a> {
+    repository: &'a Repository,
     realm: Url,
     service: Option<&'a str>,
     scopes: Vec<String>,
@@ -129,7 +130,7 @@ impl Client {
         Ok(grant)
     }
 
-    async fn look_up(&self, repository: &Repository) -> Result<Option<Found>, Error> {
+    pub(crate) async fn look_up(&self, repository: &Repository) -> Result<Option<Found>, Error> {
         let (files, host, path) = (self.files().clone(), repository.host.clone(), repository.path.clone());
         let looking = tokio::task::spawn_blocking(move || files.look_up(&host, &path));
         looking
@@ -148,8 +149,19 @@ impl Client {
             Challenge::Bearer { realm, service, scope } => Some((realm, service, scope)),
             _ => None,
         });
+        if bearer.is_some()
+            && let Some(found) = &found
+            && let Credentials::RegistryToken(token) = &found.credentials
+        {
+            return Ok(Grant {
+                authorization: Authorization::Bearer(token.clone()),
+                until: None,
+                credentials: Some(found.to_string()),
+            });
+        }
         if let Some((realm, service, scope)) = bearer {
             let question = TokenQuestion {
+                repository,
                 realm: token_service(realm, repository, found.is_some())?,
                 service: service.as_deref(),
                 scopes: scopes(repository, action, scope.as_deref()),
@@ -194,7 +206,7 @@ impl Client {
             Some(Credentials::Password { user, password }) => {
                 self.get_question(question, Some((user, password))).await?
             }
-            None => self.get_question(question, None).await?,
+            Some(Credentials::RegistryToken(_)) | None => self.get_question(question, None).await?,
         };
         let request = shown(&Method::GET, &question.realm);
         if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -233,7 +245,7 @@ impl Client {
                 query.append_pair("account", user);
             }
         }
-        let mut request = self.request(Method::GET, &url)?;
+        let mut request = self.request(question.repository, Method::GET, &url)?;
         if let Some((user, password)) = login {
             request = request.basic_auth(user, Some(password));
         }
@@ -252,7 +264,7 @@ impl Client {
             .append_pair("refresh_token", refresh_token);
         let body = form.query().unwrap_or_default().to_owned();
         let request = self
-            .request(Method::POST, &question.realm)?
+            .request(question.repository, Method::POST, &question.realm)?
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
         self.answer(&Method::POST, &question.realm, request).await
@@ -291,8 +303,8 @@ fn basic(repository: &Repository, found: Option<Found>) -> Result<Grant, Error> 
             until: None,
             credentials,
         }),
-        Credentials::IdentityToken(_) => Err(Error::Denied(format!(
-            "`{host}` wants a user and a password, but only an identity token is configured; {login} stores them"
+        Credentials::IdentityToken(_) | Credentials::RegistryToken(_) => Err(Error::Denied(format!(
+            "`{host}` wants a user and a password, but only a token is configured; {login} stores them"
         ))),
     }
 }
@@ -317,12 +329,15 @@ fn token_service(realm: &str, repository: &Repository, with_credentials: bool) -
 
 /// Our own scope, and the registry's if it is about something else than this repository.
 fn scopes(repository: &Repository, action: Action, wanted: Option<&str>) -> Vec<String> {
-    let own = format!("repository:{}:", repository.path);
-    let foreign = wanted
+    let own: Vec<String> = repository.scope(action).split(' ').map(str::to_owned).collect();
+    let is_about = |one: &str, other: &str| {
+        one.rsplit_once(':').map(|(what, _)| what) == other.rsplit_once(':').map(|(what, _)| what)
+    };
+    let foreign: Vec<String> = wanted
         .unwrap_or_default()
         .split_whitespace()
-        .filter(|scope| !scope.starts_with(&own));
-    std::iter::once(repository.scope(action))
-        .chain(foreign.map(str::to_owned))
-        .collect()
+        .filter(|scope| !own.iter().any(|own| is_about(own, scope)))
+        .map(str::to_owned)
+        .collect();
+    own.into_iter().chain(foreign).collect()
 }

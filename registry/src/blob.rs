@@ -4,20 +4,27 @@
 //! an early end. A reader that is dropped ends the download.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use oci::{Blob, Descriptor};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::client::{Ask, Client, IDLE_TIMEOUT, silence};
-use crate::error::{Error, causes, shown};
+use crate::error::{self, Error, shown};
+use crate::lanes::Lane;
 use crate::repository::{Action, Repository};
 use crate::retry::{Contact, Tries};
 
 /// Pieces on their way between network and reader, of up to 400 KiB: as many blobs as arrive at once have them all.
 const PIECES: usize = 8;
+/// A connection that brings fewer bytes in [`IDLE_TIMEOUT`] counts as broken: it would bring the blob in years.
+const SLOWEST: u64 = 64 << 10;
+/// A reader that takes nothing for so long does something else.
+const READER_STALLS: Duration = Duration::from_secs(1);
 /// So much progress makes up for earlier failures.
 const PROGRESS: u64 = 1 << 20;
 
@@ -28,6 +35,8 @@ struct Download {
     descriptor: Descriptor,
     received: u64,
     pieces: mpsc::Sender<io::Result<Bytes>>,
+    /// Held while bytes come; a reader that takes none for long does not keep others from theirs.
+    lane: Option<Lane>,
 }
 
 /// Why a download cannot go on.
@@ -46,10 +55,12 @@ struct Pieces {
 impl Client {
     /// Opens a blob. That it is missing or forbidden shows here; what happens later, in the reader.
     pub(crate) async fn open_blob(&self, repository: Repository, descriptor: &Descriptor) -> Result<Blob, Error> {
-        let mut tries = Tries::new(Contact::Established);
+        let lane = self.lanes().transfer(&repository.url("")).await;
+        let mut tries = self.tries(Contact::Established);
         let response = loop {
             match self.blob_from(&repository, descriptor, 0).await {
                 Ok(response) => break response,
+                Err(error) if repository.endpoint().has_next => return Err(error),
                 Err(error) => tries.again(error).await?,
             }
         };
@@ -60,6 +71,7 @@ impl Client {
             descriptor: descriptor.clone(),
             received: 0,
             pieces,
+            lane: Some(lane),
         };
         tokio::spawn(download.run(response));
         Ok(Box::new(Pieces {
@@ -72,24 +84,36 @@ impl Client {
     async fn blob_from(&self, repository: &Repository, blob: &Descriptor, offset: u64) -> Result<Response, Error> {
         let url = repository.url(&format!("blobs/{}", blob.digest));
         let ask = Ask::new(repository, Action::Pull, Method::GET, url);
-        if offset == 0 {
-            let response = self.obtain(&ask, &[StatusCode::OK]).await?;
-            return match response.content_length() {
-                Some(length) if length != blob.size => Err(Error::Answer {
-                    request: ask.shown(),
-                    detail: format!("the blob has {length} bytes, its descriptor says {}", blob.size),
-                }),
-                _ => Ok(response),
-            };
+        if offset > 0 {
+            let rest = Ask::new(repository, Action::Pull, Method::GET, ask.url.clone()).starting_at(offset);
+            let response = self.obtain(&rest, &[StatusCode::PARTIAL_CONTENT, StatusCode::OK]).await;
+            let is_refused = |error: &Error| matches!(error, Error::Status { status, .. } if *status == StatusCode::RANGE_NOT_SATISFIABLE);
+            match response {
+                Ok(response) if response.status() == StatusCode::OK => return whole(&ask, blob, response),
+                // Some say so of every range.
+                Err(error) if is_refused(&error) => {}
+                response => return response,
+            }
         }
-        let ask = ask.starting_at(offset);
-        self.obtain(&ask, &[StatusCode::PARTIAL_CONTENT, StatusCode::OK]).await
+        let response = self.obtain(&ask, &[StatusCode::OK]).await?;
+        whole(&ask, blob, response)
+    }
+}
+
+/// The answer with all of a blob.
+fn whole(ask: &Ask<'_>, blob: &Descriptor, response: Response) -> Result<Response, Error> {
+    match response.content_length() {
+        Some(length) if length != blob.size => Err(Error::Answer {
+            request: ask.shown(),
+            detail: format!("the blob has {length} bytes, its descriptor says {}", blob.size),
+        }),
+        _ => Ok(response),
     }
 }
 
 impl Download {
     async fn run(mut self, mut response: Response) {
-        let mut tries = Tries::new(Contact::Established);
+        let mut tries = self.client.tries(Contact::Established);
         let mut progress_at = 0;
         let failure = loop {
             let error = match self.pass_on(response).await {
@@ -136,18 +160,34 @@ impl Download {
             })
         };
         let mut skip = self.to_skip(&response).map_err(End::Failed)?;
+        // Only waiting counts: that the reader is slow is not the connection's fault.
+        let (mut waited, mut brought) = (Duration::ZERO, 0);
         loop {
+            if waited >= IDLE_TIMEOUT {
+                if brought < SLOWEST {
+                    return Err(broken(format!(
+                        "only {brought} bytes came in {} seconds",
+                        waited.as_secs()
+                    )));
+                }
+                (waited, brought) = (Duration::ZERO, 0);
+            }
+            let since = Instant::now();
             let next = tokio::select! {
                 () = self.pieces.closed() => return Err(End::Unwanted),
                 next = tokio::time::timeout(IDLE_TIMEOUT, response.chunk()) => next,
             };
+            waited += since.elapsed();
             let mut chunk = match next {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) if self.received == self.descriptor.size => return Ok(()),
                 Ok(Ok(None)) => return Err(broken(format!("the answer ended after {} bytes", self.received))),
-                Ok(Err(error)) => return Err(broken(format!("the connection broke: {}", causes(&error)))),
+                // The end of the body may be lost when its bytes are not.
+                Ok(Err(_)) if self.received == self.descriptor.size => return Ok(()),
+                Ok(Err(error)) => return Err(End::Failed(error::broken(request.clone(), &error))),
                 Err(_) => return Err(broken(silence())),
             };
+            brought += chunk.len() as u64;
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             chunk.advance(skipped);
             skip -= skipped as u64;
@@ -159,9 +199,21 @@ impl Download {
                 }));
             }
             if !chunk.is_empty() {
-                self.pieces.send(Ok(chunk)).await.map_err(|_| End::Unwanted)?;
+                self.hand_on(chunk).await?;
             }
         }
+    }
+
+    async fn hand_on(&mut self, chunk: Bytes) -> Result<(), End> {
+        let place = match tokio::time::timeout(READER_STALLS, self.pieces.reserve()).await {
+            Ok(place) => place,
+            Err(_) => {
+                self.lane = None;
+                self.pieces.reserve().await
+            }
+        };
+        place.map_err(|_| End::Unwanted)?.send(Ok(chunk));
+        Ok(())
     }
 
     /// How many bytes of a response came before: none if it starts where we stopped, all if `Range` was ignored.

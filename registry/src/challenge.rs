@@ -30,7 +30,7 @@ impl Challenge {
     }
 }
 
-fn parse(header: &str) -> Vec<Challenge> {
+pub(crate) fn parse(header: &str) -> Vec<Challenge> {
     let mut scanner = Scanner { rest: header };
     let mut challenges = Vec::new();
     while let Some(scheme) = scanner.scheme() {

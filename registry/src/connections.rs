@@ -1,73 +1,105 @@
 //! The clients of the HTTP library below ours. Reading the system's certificates takes longer (7 ms of 140 files) than
 //! asking a registry of this machine whether anything is new, so that they wait for the first address that needs them.
+//! Hosts that are trusted in ways of their own have clients of their own.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::redirect::Policy;
+use rustls::RootCertStore;
 
 use crate::error::{Error, causes};
 use crate::repository::is_loopback;
+use crate::trust::{Trust, certificates};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections to all hosts, kept open for the next request.
 pub(crate) struct Connections {
     user_agent: String,
+    /// Bundles that are trusted besides the system's, for every host.
+    extra_roots: Vec<PathBuf>,
     /// For plain HTTP on this machine: trusts no certificate.
     plain: reqwest::Client,
-    secured: OnceLock<Secured>,
+    roots: OnceLock<RootCertStore>,
+    secured: Mutex<HashMap<Trust, Secured>>,
 }
 
+#[derive(Clone)]
 struct Secured {
     /// Through the proxy that the environment names, if any.
     outward: reqwest::Client,
     /// For this machine: never through a proxy.
     loopback: reqwest::Client,
-    /// How many CA certificates are trusted.
-    roots: usize,
 }
 
 impl Connections {
-    pub(crate) fn new(user_agent: String) -> Result<Connections, Error> {
-        let plain = build(client(&user_agent, trusting(rustls::RootCertStore::empty())?).no_proxy())?;
+    pub(crate) fn new(user_agent: String, extra_roots: Vec<PathBuf>) -> Result<Connections, Error> {
+        let tls = Trust::default().config(RootCertStore::empty())?;
+        let plain = build(client(&user_agent, tls).no_proxy())?;
         Ok(Connections {
             user_agent,
+            extra_roots,
             plain,
-            secured: OnceLock::new(),
+            roots: OnceLock::new(),
+            secured: Mutex::default(),
         })
     }
 
-    /// The client for `url`.
-    pub(crate) fn to(&self, url: &Url) -> Result<&reqwest::Client, Error> {
+    /// The client for `url`, whose host is trusted so.
+    pub(crate) fn to(&self, url: &Url, trust: &Trust) -> Result<reqwest::Client, Error> {
         match (is_loopback(url), url.scheme()) {
-            (true, "http") => Ok(&self.plain),
-            (true, _) => Ok(&self.secured()?.loopback),
-            (false, _) => Ok(&self.secured()?.outward),
+            (true, "http") => Ok(self.plain.clone()),
+            (true, _) => Ok(self.secured(trust)?.loopback),
+            (false, _) => Ok(self.secured(trust)?.outward),
         }
     }
 
     /// How many CA certificates are trusted, so far as any were asked for.
     pub(crate) fn roots(&self) -> usize {
-        self.secured.get().map_or(0, |secured| secured.roots)
+        self.roots.get().map_or(0, RootCertStore::len)
     }
 
-    fn secured(&self) -> Result<&Secured, Error> {
-        if let Some(secured) = self.secured.get() {
-            return Ok(secured);
+    fn secured(&self, trust: &Trust) -> Result<Secured, Error> {
+        let mut secured = self.secured.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = secured.get(trust) {
+            return Ok(made.clone());
         }
-        let mut certificates = rustls::RootCertStore::empty();
-        let (roots, _ignored) = certificates.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = trusting(certificates)?;
+        let tls = trust.config(self.common_roots()?.clone())?;
         let made = Secured {
             outward: build(client(&self.user_agent, tls.clone()))?,
             loopback: build(client(&self.user_agent, tls).no_proxy())?,
-            roots,
         };
-        // Two who come at once read twice, and share the first.
-        Ok(self.secured.get_or_init(|| made))
+        secured.insert(trust.clone(), made.clone());
+        Ok(made)
     }
+
+    /// What is trusted for every host: the system's certificates and the bundles besides.
+    fn common_roots(&self) -> Result<&RootCertStore, Error> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots);
+        }
+        let mut roots = system_roots();
+        for path in &self.extra_roots {
+            roots.add_parsable_certificates(certificates(path)?);
+        }
+        Ok(self.roots.get_or_init(|| roots))
+    }
+}
+
+/// How many of the certificates of the system, or of those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, can be trusted.
+#[must_use]
+pub fn trusted_certificates() -> usize {
+    system_roots().len()
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
 
 fn client(user_agent: &str, tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
@@ -82,15 +114,4 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
     builder
         .build()
         .map_err(|error| Error::HttpClient(format!("{error}: {}", causes(&error))))
-}
-
-fn trusting(certificates: rustls::RootCertStore) -> Result<rustls::ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::Tls)?
-        .with_root_certificates(certificates)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }

@@ -2,9 +2,9 @@
 //!
 //! Nothing is kept: files and helpers are asked at each challenge, so a login during a long build counts.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
@@ -18,22 +18,62 @@ pub(crate) enum Credentials {
     Password { user: String, password: String },
     /// A refresh token for the OAuth2 endpoint of a token service.
     IdentityToken(String),
+    /// A token for the registry itself.
+    RegistryToken(String),
 }
 
-/// Credentials and the file that had them.
+/// Credentials and what had them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) credentials: Credentials,
-    pub(crate) file: PathBuf,
+    pub(crate) source: String,
+}
+
+/// Something that may have credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// Docker's `config.json`, or the directory it is in: one entry a host, and credential helpers. It need not exist.
+    Docker(PathBuf),
+    /// A file of podman's form (`auth.json`), whose entries may be for single repositories. It need not exist.
+    Containers(PathBuf),
+    /// The same as a text.
+    Text {
+        /// The variable that holds it.
+        name: String,
+        /// The text.
+        text: String,
+    },
+    /// User and password of one host.
+    Login {
+        /// The variable that holds the password.
+        name: String,
+        /// The host.
+        host: String,
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
 }
 
 /// Where to look, in this order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Files {
-    /// Docker's `config.json`: one entry a host.
-    pub(crate) docker: Option<PathBuf>,
-    /// Files like podman's `auth.json`: entries may be for single repositories.
-    pub(crate) containers: Vec<PathBuf>,
+pub(crate) struct Files(pub(crate) Vec<CredentialSource>);
+
+impl fmt::Display for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CredentialSource::Docker(path) | CredentialSource::Containers(path) => write!(f, "`{}`", path.display()),
+            CredentialSource::Text { name, .. } | CredentialSource::Login { name, .. } => write!(f, "`{name}`"),
+        }
+    }
+}
+
+/// Names only: the values are secrets.
+impl fmt::Debug for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -41,17 +81,18 @@ impl fmt::Debug for Credentials {
         match self {
             Credentials::Password { user, .. } => write!(f, "Password of {user:?}"),
             Credentials::IdentityToken(_) => f.write_str("IdentityToken"),
+            Credentials::RegistryToken(_) => f.write_str("RegistryToken"),
         }
     }
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = &self.source;
         match &self.credentials {
-            Credentials::Password { user, .. } => {
-                write!(f, "the credentials of user `{user}` from `{}`", self.file.display())
-            }
-            Credentials::IdentityToken(_) => write!(f, "the identity token from `{}`", self.file.display()),
+            Credentials::Password { user, .. } => write!(f, "the credentials of user `{user}` from {source}"),
+            Credentials::IdentityToken(_) => write!(f, "the identity token from {source}"),
+            Credentials::RegistryToken(_) => write!(f, "the registry token from {source}"),
         }
     }
 }
@@ -59,20 +100,83 @@ impl fmt::Display for Found {
 impl Files {
     /// The credentials for a repository. Blocks: reads files and may run a helper.
     pub(crate) fn look_up(&self, host: &str, repository: &str) -> Result<Option<Found>, Error> {
-        let hosts = host_keys(host);
-        if let Some(path) = &self.docker
-            && let Some(found) = in_file(path, &hosts)?
-        {
-            return Ok(Some(found));
-        }
-        let keys: Vec<String> = repository_keys(host, repository).into_iter().chain(hosts).collect();
-        for path in &self.containers {
-            if let Some(found) = in_file(path, &keys)? {
-                return Ok(Some(found));
+        for source in &self.0 {
+            if let Some(credentials) = source.look_up(host, repository)? {
+                let source = source.to_string();
+                return Ok(Some(Found { credentials, source }));
             }
         }
         Ok(None)
     }
+}
+
+impl CredentialSource {
+    fn look_up(&self, host: &str, repository: &str) -> Result<Option<Credentials>, Error> {
+        let hosts = host_keys(host);
+        let all = || {
+            let narrow = repository_keys(host, repository).into_iter();
+            narrow.chain(host_keys(host)).collect::<Vec<_>>()
+        };
+        match self {
+            CredentialSource::Docker(path) => self.in_file(path, &hosts),
+            CredentialSource::Containers(path) => self.in_file(path, &all()),
+            CredentialSource::Text { text, .. } => self.in_text(text.as_bytes(), &all()),
+            CredentialSource::Login {
+                host: own,
+                user,
+                password,
+                ..
+            } => Ok((own == host).then(|| Credentials::Password {
+                user: user.clone(),
+                password: password.clone(),
+            })),
+        }
+    }
+
+    fn in_file(&self, path: &Path, keys: &[String]) -> Result<Option<Credentials>, Error> {
+        let path = if path.is_dir() {
+            path.join("config.json")
+        } else {
+            path.to_owned()
+        };
+        match std::fs::read(&path) {
+            Ok(text) => self.in_text(&text, keys),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(self.unreadable(error.to_string())),
+        }
+    }
+
+    fn in_text(&self, text: &[u8], keys: &[String]) -> Result<Option<Credentials>, Error> {
+        for key in keys {
+            if let Some(token) = registry_token(text, key) {
+                return Ok(Some(Credentials::RegistryToken(token)));
+            }
+            match docker_credential::get_credential_from_reader(&*without_rivals(text, key), key) {
+                Ok(DockerCredential::IdentityToken(token)) => return Ok(Some(Credentials::IdentityToken(token))),
+                Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => {}
+                Ok(DockerCredential::UsernamePassword(user, password)) => {
+                    return Ok(Some(Credentials::Password { user, password }));
+                }
+                Err(error) if is_absence(&error) => {}
+                Err(error) => return Err(self.unreadable(explain(&error))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn unreadable(&self, reason: String) -> Error {
+        Error::Credentials {
+            source_name: self.to_string(),
+            reason,
+        }
+    }
+}
+
+/// The token that an entry has for the registry itself, which the library does not know of.
+fn registry_token(text: &[u8], key: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let token = document.get("auths")?.get(key)?.get("registrytoken")?.as_str()?;
+    (!token.is_empty()).then(|| token.to_owned())
 }
 
 /// Under which names a host may be in the file. Docker Hub goes by its oldest address.
@@ -95,39 +199,37 @@ fn repository_keys(host: &str, repository: &str) -> Vec<String> {
     keys
 }
 
-fn in_file(path: &Path, keys: &[String]) -> Result<Option<Found>, Error> {
-    let path = if path.is_dir() {
-        path.join("config.json")
-    } else {
-        path.to_owned()
+/// The file with one entry for the host that `key` is. Several can be meant by it, `https://host/v1/` and
+/// `https://host/v2/`, of which the library takes any, and another each time: here the first by the alphabet counts.
+fn without_rivals<'a>(text: &'a [u8], key: &str) -> Cow<'a, [u8]> {
+    let unchanged = Cow::Borrowed(text);
+    let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(text) else {
+        return unchanged;
     };
-    for key in keys {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(unreadable(&path, error.to_string())),
-        };
-        match docker_credential::get_credential_from_reader(BufReader::new(file), key) {
-            Ok(DockerCredential::IdentityToken(token)) => {
-                return Ok(Some(Found {
-                    credentials: Credentials::IdentityToken(token),
-                    file: path,
-                }));
-            }
-            Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => {}
-            Ok(DockerCredential::UsernamePassword(user, password)) => {
-                return Ok(Some(Found {
-                    credentials: Credentials::Password { user, password },
-                    file: path,
-                }));
-            }
-            Err(error) if is_absence(&error) => {}
-            Err(error) => return Err(unreadable(&path, explain(&error))),
-        }
+    let Some(entries) = document.get_mut("auths").and_then(|entries| entries.as_object_mut()) else {
+        return unchanged;
+    };
+    let meant = |name: &str| host_of(name) == without_alias(key);
+    if entries.contains_key(key) || entries.keys().filter(|name| meant(name)).count() < 2 {
+        return unchanged;
     }
-    Ok(None)
+    let first = entries.keys().filter(|name| meant(name)).min().cloned();
+    entries.retain(|name, _| !meant(name) || Some(name) == first.as_ref());
+    Cow::Owned(document.to_string().into_bytes())
+}
+
+/// The host that the library takes the name of an entry for.
+fn host_of(name: &str) -> &str {
+    let address = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"));
+    let host = address.map_or(name, |address| address.split('/').next().unwrap_or_default());
+    without_alias(host)
+}
+
+fn without_alias(host: &str) -> &str {
+    match host {
+        "registry-1.docker.io" | "docker.io" => "index.docker.io",
+        host => host,
+    }
 }
 
 /// Helpers say that they know nothing by a text.
@@ -163,13 +265,6 @@ fn explain(error: &CredentialRetrievalError) -> String {
     }
 }
 
-fn unreadable(path: &Path, reason: String) -> Error {
-    Error::Credentials {
-        path: path.to_owned(),
-        reason,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,10 +274,21 @@ mod tests {
         let (config, auth) = (folder.path().join("config.json"), folder.path().join("auth.json"));
         std::fs::write(&config, docker).unwrap();
         std::fs::write(&auth, containers).unwrap();
-        let files = Files {
-            docker: Some(config),
-            containers: vec![auth, folder.path().join("absent.json")],
-        };
+        let files = Files(vec![
+            CredentialSource::Docker(config),
+            CredentialSource::Containers(auth),
+            CredentialSource::Containers(folder.path().join("absent.json")),
+            CredentialSource::Text {
+                name: "DOCKER_AUTH_CONFIG".to_owned(),
+                text: r#"{"auths":{"text.example":{"registrytoken":"r"}}}"#.to_owned(),
+            },
+            CredentialSource::Login {
+                name: "GITHUB_TOKEN".to_owned(),
+                host: "ghcr.io".to_owned(),
+                user: "ada".to_owned(),
+                password: "geheim".to_owned(),
+            },
+        ]);
         (folder, files)
     }
 
@@ -190,6 +296,7 @@ mod tests {
         match files.look_up(host, repository).unwrap()?.credentials {
             Credentials::Password { user, .. } => Some(user),
             Credentials::IdentityToken(token) => Some(format!("token {token}")),
+            Credentials::RegistryToken(token) => Some(format!("registry token {token}")),
         }
     }
 
@@ -209,12 +316,26 @@ mod tests {
             ("empty.example", "x", None),
             ("q.example", "a/b/c", Some("u4")),
             ("q.example", "a/c", Some("u3")),
+            ("text.example", "x", Some("registry token r")),
+            ("ghcr.io", "x", Some("ada")),
+            ("other.ghcr.io", "x", None),
         ] {
             assert_eq!(
                 user_for(&files, host, repository).as_deref(),
                 expected,
                 "{host}/{repository}"
             );
+        }
+    }
+
+    #[test]
+    fn of_several_entries_for_a_host_the_same_one_counts_each_time() {
+        // one:p, two:q
+        let docker =
+            r#"{"auths":{"https://h.example/v2/":{"auth":"dHdvOnE="},"https://h.example/v1/":{"auth":"b25lOnA="}}}"#;
+        let (_folder, files) = files(docker, "{}");
+        for _ in 0..20 {
+            assert_eq!(user_for(&files, "h.example", "a").as_deref(), Some("one"));
         }
     }
 
@@ -232,5 +353,9 @@ mod tests {
             password: "geheim".into(),
         };
         assert!(!format!("{credentials:?}").contains("geheim"));
+        let (_folder, files) = files("{}", "{}");
+        assert!(!format!("{files:?}").contains("geheim"));
+        let found = files.look_up("ghcr.io", "x").unwrap().unwrap().to_string();
+        assert_eq!(found, "the credentials of user `ada` from `GITHUB_TOKEN`");
     }
 }

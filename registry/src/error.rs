@@ -48,9 +48,35 @@ pub enum Error {
     #[error("{0}")]
     Denied(String),
     /// Credentials are configured but cannot be read.
-    #[error("cannot read credentials from `{path}`: {reason}")]
+    #[error("cannot read credentials from {source_name}: {reason}")]
     Credentials {
-        /// The configuration file.
+        /// The file or the variable.
+        source_name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file that says where registries are breaks its rules.
+    #[error("`{path}` line {line}: {reason}")]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        line: usize,
+        /// Which rule.
+        reason: String,
+    },
+    /// The configuration forbids to pull from there.
+    #[error("`{name}` is blocked by {by}")]
+    Blocked {
+        /// Host and repository.
+        name: String,
+        /// The file and line.
+        by: String,
+    },
+    /// A file of certificates or keys that is configured cannot be used.
+    #[error("cannot use the certificates in `{path}`: {reason}")]
+    Certificate {
+        /// The file.
         path: PathBuf,
         /// Why not.
         reason: String,
@@ -98,7 +124,7 @@ impl Error {
             Error::Broken { .. } => Hope::After(None),
             Error::Status {
                 status, retry_after, ..
-            } if status.is_server_error()
+            } if status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED
                 || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
             {
                 Hope::After(*retry_after)
@@ -114,7 +140,12 @@ impl Error {
         match self {
             Error::NotFound { .. } => PortError::NotFound { name },
             Error::Denied(_) | Error::Credentials { .. } => PortError::Denied { name, detail },
-            Error::Status { .. } | Error::Answer { .. } | Error::Address { .. } => PortError::Protocol { name, detail },
+            Error::Blocked { .. } => PortError::Forbidden { reason: detail },
+            Error::Status { .. }
+            | Error::Answer { .. }
+            | Error::Address { .. }
+            | Error::Certificate { .. }
+            | Error::Configuration { .. } => PortError::Protocol { name, detail },
             Error::Unreachable(_) | Error::Broken { .. } | Error::Tls(_) | Error::HttpClient(_) => {
                 PortError::Unreachable { name, detail }
             }
@@ -128,7 +159,8 @@ pub(crate) fn shown(method: &reqwest::Method, url: &Url) -> String {
     format!("{method} {}", bare(url))
 }
 
-fn bare(url: &Url) -> Url {
+/// The URL without what may be as good as a password.
+pub(crate) fn bare(url: &Url) -> Url {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
@@ -144,13 +176,10 @@ pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, root
         Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
         None => url.host_str().unwrap_or_default().to_owned(),
     };
-    let chain = causes(error);
     if !error.is_connect() {
-        return Error::Broken {
-            request,
-            detail: format!("the connection broke: {chain}"),
-        };
+        return broken(request, error);
     }
+    let chain = causes(error);
     Error::Unreachable(if error.is_dns() {
         format!("cannot look up the host `{host}`: {chain}")
     } else if error.is_timeout() {
@@ -164,6 +193,33 @@ pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, root
     } else {
         format!("cannot connect to `{host}`: {chain}")
     })
+}
+
+/// The error of an answer that ended early. One that is no HTTP will be none the next time, either.
+pub(crate) fn broken(request: String, error: &reqwest::Error) -> Error {
+    let chain = causes(error);
+    if is_malformed(error) {
+        let detail = format!("the answer is not valid HTTP: {chain}");
+        return Error::Answer { request, detail };
+    }
+    let detail = format!("the connection broke: {chain}");
+    Error::Broken { request, detail }
+}
+
+/// Whether a head did not parse, or the frames of a body.
+fn is_malformed(error: &reqwest::Error) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let of_head = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        let of_body = cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::InvalidInput);
+        if of_head || of_body {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// The causes of an error of the HTTP library, without its own first line, which repeats the URL.

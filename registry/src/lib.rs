@@ -5,9 +5,11 @@
 //! current     HEAD /v2/<repository>/manifests/<tag>                which digest the tag has now
 //! resolve     GET  /v2/<repository>/manifests/<tag or digest>      index -> manifest, then the configuration blob
 //! blob        GET  /v2/<repository>/blobs/<digest>                 streamed; a broken connection resumes with Range
-//! push_blob   HEAD /v2/<repository>/blobs/<digest>                 there already?
-//!             POST /v2/<repository>/blobs/uploads/                 a place to upload to
-//!             PUT  <that place>?digest=<digest>                    the whole blob in one request
+//! find_blob   HEAD /v2/<repository>/blobs/<digest>                 there already?
+//!             POST /v2/<repository>/blobs/uploads/?mount=<digest>&from=<other repository>   or to be had next door?
+//! push_blob   POST /v2/<repository>/blobs/uploads/                 a place to upload to
+//!             PUT  <that place>?digest=<digest>                    the whole blob in one request; in pieces after a failure
+//!             GET, PATCH <that place>                              after a failure: how much came, and the rest
 //! push_manifest  PUT /v2/<repository>/manifests/<tag or digest>
 //! ```
 //!
@@ -15,6 +17,7 @@
 //! Credentials go to the registry and to the token service it names, never along a redirect to another host.
 //!
 //! What this crate does not do: keep blobs, verify layers (whoever unpacks them does), know of builds.
+#![forbid(unsafe_code)]
 
 mod auth;
 mod blob;
@@ -22,12 +25,29 @@ mod challenge;
 mod client;
 mod connections;
 mod credentials;
+mod detour;
 mod error;
+mod explain;
+mod hosts;
+mod lanes;
 mod pull;
 mod push;
+mod pushes;
+mod referrers;
 mod repository;
 mod retry;
+mod sending;
+#[doc(hidden)]
+pub mod testing;
+mod trust;
 mod upload;
 
 pub use client::{Client, ClientOptions};
+pub use connections::trusted_certificates;
+pub use credentials::CredentialSource;
 pub use error::Error;
+pub use explain::{ExplainedEndpoint, Inquiry};
+pub use hosts::{Mirror, Sources};
+pub use push::Granted;
+pub use referrers::Referrer;
+pub use retry::Listener;

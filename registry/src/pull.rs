@@ -8,9 +8,10 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
 use crate::client::{Ask, Client, DIGEST_HEADER, read_body};
+use crate::detour::Wanted;
 use crate::error::Error;
 use crate::repository::{Action, Repository};
-use crate::retry::{Contact, Tries};
+use crate::retry::Contact;
 
 /// No manifest, index or configuration may be larger, as on the other side.
 const DOCUMENT_LIMIT: u64 = oci::layout::DOCUMENT_LIMIT;
@@ -40,17 +41,20 @@ impl Fetch for Client {
     fn blob<'a>(&'a self, name: &'a ImageName, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {
         Box::pin(async move {
             let reference = in_registry(name)?;
-            let repository = self.repository(reference).map_err(|error| error.of(name))?;
-            let opened = self.open_blob(repository, blob).await;
+            let opened = self.blob_of(reference, blob).await;
             opened.map_err(|error| error.of(&format!("{}@{}", reference.name(), blob.digest)))
         })
+    }
+
+    fn at_once(&self) -> usize {
+        self.lanes().transfers()
     }
 }
 
 fn in_registry(name: &ImageName) -> Result<&Reference, PortError> {
     match name {
         ImageName::Registry(reference) => Ok(reference),
-        ImageName::Layout { .. } => Err(PortError::Protocol {
+        ImageName::Layout { .. } | ImageName::Results(_) => Err(PortError::Protocol {
             name: name.to_string(),
             detail: "it is not in a registry".to_owned(),
         }),
@@ -64,8 +68,48 @@ impl Client {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<ResolvedImage, Error> {
-        let repository = self.repository(reference)?;
-        let mut document = self.top_document(&repository, reference).await?;
+        let pinned = self.pinned_for_mirrors(reference).await?;
+        let reference = pinned.as_ref().unwrap_or(reference);
+        let wanted = reference.digest().map_or(Wanted::Tag, |_| Wanted::Content);
+        let mut places = self.places(reference, wanted)?.into_iter().peekable();
+        while let Some(repository) = places.next() {
+            let asking = self.resolve_at(&repository, name, reference, platform);
+            match self.soon(&repository, asking).await {
+                Err(error) if places.peek().is_some() => self.pass_over(&repository, &error),
+                resolved => return resolved,
+            }
+        }
+        unreachable!("there is a last place")
+    }
+
+    /// The name with the digest that its tag has, if what is asked for the image first may not say what a tag means.
+    async fn pinned_for_mirrors(&self, reference: &Reference) -> Result<Option<Reference>, Error> {
+        if reference.digest().is_some() || !self.needs_digest_first(reference)? {
+            return Ok(None);
+        }
+        let digest = self.current_digest(reference).await?;
+        Ok(digest.map(|digest| reference.pinned(digest)))
+    }
+
+    async fn blob_of(&self, reference: &Reference, blob: &Descriptor) -> Result<Blob, Error> {
+        let mut places = self.places(reference, Wanted::Content)?.into_iter().peekable();
+        while let Some(repository) = places.next() {
+            match self.soon(&repository, self.open_blob(repository.clone(), blob)).await {
+                Err(error) if places.peek().is_some() => self.pass_over(&repository, &error),
+                opened => return opened,
+            }
+        }
+        unreachable!("there is a last place")
+    }
+
+    async fn resolve_at(
+        &self,
+        repository: &Repository,
+        name: &ImageName,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, Error> {
+        let mut document = self.top_document(repository, reference).await?;
         let mut descriptor = document.describe()?;
         let root = descriptor.clone();
         let mut index_bytes = None;
@@ -73,11 +117,11 @@ impl Client {
             match ManifestKind::parse(&document.media_type, &document.bytes)? {
                 ManifestKind::Index(index) => {
                     descriptor = index.select(platform)?.clone();
-                    let outer = std::mem::replace(&mut document, self.manifest(&repository, &descriptor).await?);
+                    let outer = std::mem::replace(&mut document, self.manifest(repository, &descriptor).await?);
                     index_bytes.get_or_insert(outer.bytes);
                 }
                 ManifestKind::Manifest(manifest) => {
-                    let config_bytes = self.config(&repository, &manifest.config).await?;
+                    let config_bytes = self.config(repository, &manifest.config).await?;
                     return Ok(ResolvedImage {
                         name: name.clone(),
                         root,
@@ -91,10 +135,60 @@ impl Client {
                 }
             }
         }
-        Err(Error::Content(oci::Error::Document {
-            what: "the image index",
-            reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
-        }))
+        Err(too_deep())
+    }
+
+    /// The manifests of all platforms that the name leads to, through whatever indexes. What is said about images is left
+    /// out.
+    ///
+    /// # Errors
+    /// As [`Fetch::resolve`].
+    pub async fn manifests(&self, name: &Reference) -> Result<Vec<Descriptor>, PortError> {
+        self.all_manifests(name).await.map_err(|error| error.of(name))
+    }
+
+    async fn all_manifests(&self, name: &Reference) -> Result<Vec<Descriptor>, Error> {
+        let repository = self.repository(name)?;
+        let top = self.top_document(&repository, name).await?;
+        let mut indexes = match ManifestKind::parse(&top.media_type, &top.bytes)? {
+            ManifestKind::Manifest(_) => return Ok(vec![top.describe()?]),
+            ManifestKind::Index(index) => vec![index],
+        };
+        let is_image = |entry: &Descriptor| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown");
+        let mut found: Vec<Descriptor> = Vec::new();
+        for _ in 0..NESTING_LIMIT {
+            let mut inner = Vec::new();
+            for entry in indexes.into_iter().flat_map(|index| index.manifests) {
+                if media_type::is_manifest(&entry.media_type) {
+                    if is_image(&entry) && found.iter().all(|known| known.digest != entry.digest) {
+                        found.push(entry);
+                    }
+                } else if let document = self.manifest(&repository, &entry).await?
+                    && let ManifestKind::Index(index) = ManifestKind::parse(&document.media_type, &document.bytes)?
+                {
+                    inner.push(index);
+                }
+            }
+            if inner.is_empty() {
+                return Ok(found);
+            }
+            indexes = inner;
+        }
+        Err(too_deep())
+    }
+
+    /// What the name points at, as it was served, and its descriptor. Documents that are not of images are left to whoever
+    /// asks.
+    ///
+    /// # Errors
+    /// As [`Fetch::resolve`].
+    pub async fn root(&self, name: &Reference) -> Result<(Descriptor, Vec<u8>), PortError> {
+        let root = async {
+            let repository = self.repository(name)?;
+            let document = self.top_document(&repository, name).await?;
+            Ok::<_, Error>((document.describe()?, document.bytes))
+        };
+        root.await.map_err(|error| error.of(&name))
     }
 
     /// The digest that the registry says the name points at, if it says so: one request, which registries do not count as
@@ -111,15 +205,34 @@ impl Client {
     }
 
     async fn current_digest(&self, name: &Reference) -> Result<Option<Digest>, Error> {
-        let repository = self.repository(name)?;
+        let mut places = self.places(name, Wanted::Digest)?.into_iter().peekable();
+        while let Some(repository) = places.next() {
+            match self.soon(&repository, self.digest_at(&repository, name)).await {
+                // All else may be better when the document itself is asked for, and is told of then if not.
+                Err(error @ Error::Unreachable(_)) if places.peek().is_some() => self.pass_over(&repository, &error),
+                Err(_) if places.peek().is_some() => {}
+                answer => return answer,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The digest that one endpoint says a tag has.
+    pub(crate) async fn digest_at(&self, repository: &Repository, name: &Reference) -> Result<Option<Digest>, Error> {
         let url = repository.url(&format!("manifests/{}", name.tag().unwrap_or("latest")));
-        let ask = Ask::new(&repository, Action::Pull, Method::HEAD, url).accepting(&accepted_manifests());
+        let ask = Ask::new(repository, Action::Pull, Method::HEAD, url).accepting(&accepted_manifests());
         let response = self.obtain(&ask, &[StatusCode::OK]).await?;
         let digest = response
             .headers()
             .get(DIGEST_HEADER)
             .and_then(|value| value.to_str().ok());
         Ok(digest.and_then(|digest| digest.parse().ok()))
+    }
+
+    /// The digest of what the name points at, computed.
+    pub(crate) async fn root_digest(&self, repository: &Repository, name: &Reference) -> Result<Digest, Error> {
+        let document = self.top_document(repository, name).await?;
+        Ok(Digest::of(&document.bytes))
     }
 
     /// What the name itself points at. A header with its digest is not believed: the digest is computed.
@@ -164,10 +277,11 @@ impl Client {
         } else {
             "*/*"
         });
-        let mut tries = Tries::new(contact);
+        let mut tries = self.tries(contact);
         loop {
             match self.document_once(&ask).await {
                 Ok(document) => return Ok(document),
+                Err(error) if repository.endpoint().has_next => return Err(error),
                 Err(error) => tries.again(error).await?,
             }
         }
@@ -194,6 +308,13 @@ impl Document {
         };
         Ok(Descriptor::of(&media_type, &self.bytes))
     }
+}
+
+fn too_deep() -> Error {
+    Error::Content(oci::Error::Document {
+        what: "the image index",
+        reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
+    })
 }
 
 fn accepted_manifests() -> String {

@@ -3,17 +3,22 @@
 //! A file that was had before is asked for with its entity tag, so that a server that knows such tags need not send it
 //! again. There is no limit on a file's size; a connection on which nothing moves counts as broken.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte for so long, a connection counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// And with fewer bytes than these in that time.
+const SLOWEST: u64 = 64 << 10;
 const REDIRECT_LIMIT: usize = 10;
 
 /// Why a file could not be had.
@@ -90,20 +95,25 @@ pub struct Download {
     pub name: Option<String>,
     url: String,
     response: Response,
+    /// How long was waited for how many bytes, lately.
+    pace: (Duration, u64),
 }
 
 impl Client {
-    /// A client with the system's CA certificates and the environment's proxies. Connects to nothing yet.
+    /// A client with the system's CA certificates, those of the file `certificates`, and the environment's proxies.
+    /// Connects to nothing yet.
     ///
     /// # Errors
-    /// If the libraries refuse.
-    pub fn new(user_agent: &str) -> Result<Client, Error> {
-        let tls = trust()?;
+    /// If the libraries refuse, or the file cannot be read.
+    pub fn new(user_agent: &str, certificates: Option<&Path>) -> Result<Client, Error> {
+        let tls = trust(certificates)?;
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .redirect(Policy::limited(REDIRECT_LIMIT))
                 .user_agent(user_agent)
+                // An address may have a password in its query: it is nothing that the next host has to know.
+                .referer(false)
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(IDLE_TIMEOUT)
         };
@@ -112,6 +122,15 @@ impl Client {
             outward: built(builder())?,
             loopback: built(builder().no_proxy())?,
         })
+    }
+
+    /// The connections to the host of `url`.
+    pub(crate) fn to(&self, url: &Url) -> &reqwest::Client {
+        if is_loopback(url) {
+            &self.loopback
+        } else {
+            &self.outward
+        }
     }
 
     /// Asks for a file.
@@ -128,11 +147,7 @@ impl Client {
             return Err(address("neither http nor https".to_owned()));
         }
         let shown = redacted(&url);
-        let client = if is_loopback(&url) {
-            &self.loopback
-        } else {
-            &self.outward
-        };
+        let client = self.to(&url);
         let send = |method: Method| {
             let mut asking = client.request(method, url.clone());
             if let Some(known) = &request.known {
@@ -170,6 +185,7 @@ impl Client {
             entity_tag,
             url: shown,
             response,
+            pace: (Duration::ZERO, 0),
         })))
     }
 }
@@ -180,10 +196,26 @@ impl Download {
     /// # Errors
     /// If the connection breaks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        self.response.chunk().await.map_err(|error| Error::Broken {
+        let broken = |detail: String| Error::Broken {
             url: self.url.clone(),
-            detail: chain(&error.without_url()),
-        })
+            detail,
+        };
+        let (waited, brought) = self.pace;
+        if waited >= IDLE_TIMEOUT {
+            if brought < SLOWEST {
+                return Err(broken(format!(
+                    "only {brought} bytes came in {} seconds",
+                    waited.as_secs()
+                )));
+            }
+            self.pace = (Duration::ZERO, 0);
+        }
+        let since = Instant::now();
+        let chunk = self.response.chunk().await;
+        let chunk = chunk.map_err(|error| broken(chain(&error.without_url())))?;
+        self.pace.0 += since.elapsed();
+        self.pace.1 += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        Ok(chunk)
     }
 }
 
@@ -222,7 +254,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// A date as HTTP has them.
-fn time(text: &str) -> Option<i64> {
+pub(crate) fn time(text: &str) -> Option<i64> {
     let text = text
         .strip_suffix("GMT")
         .map_or_else(|| text.to_owned(), |date| format!("{date}+0000"));
@@ -233,7 +265,7 @@ fn time(text: &str) -> Option<i64> {
 }
 
 /// The name in `attachment; filename="a b.txt"`.
-fn file_name(disposition: &str) -> Option<String> {
+pub(crate) fn file_name(disposition: &str) -> Option<String> {
     let mut parameters = disposition.split(';').skip(1).map(str::trim);
     let value = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -246,7 +278,7 @@ fn file_name(disposition: &str) -> Option<String> {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -256,9 +288,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn trust() -> Result<rustls::ClientConfig, Error> {
+fn trust(certificates: Option<&Path>) -> Result<rustls::ClientConfig, Error> {
     let mut roots = rustls::RootCertStore::empty();
     let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = certificates {
+        let unreadable = |error| Error::Client(format!("cannot read {}: {error}", path.display()));
+        let read = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+        for certificate in read {
+            let _ = roots.add_parsable_certificates([certificate.map_err(unreadable)?]);
+        }
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

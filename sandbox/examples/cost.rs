@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut times = Vec::new();
     for _ in 0..50 {
         let begun = Instant::now();
-        Namespaces.run(&spec, &mut |_, _| {}, &Cancel::new())?;
+        Namespaces::new().run(&spec, &mut |_, _| {}, &Cancel::new())?;
         times.push(begun.elapsed());
     }
     times.sort();

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         true => Stdio::Terminal,
         false => Stdio::Inherited { stdin: true },
     };
-    let exit = Namespaces.run(&spec, &mut |_, _| {}, &Cancel::new())?;
+    let exit = Namespaces::new().run(&spec, &mut |_, _| {}, &Cancel::new())?;
     if exit.is_success() {
         Ok(())
     } else {

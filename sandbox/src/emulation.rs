@@ -37,6 +37,9 @@ pub enum Emulation {
     By(PathBuf),
     /// By this program, where the root has it: it was registered without the flag `F`.
     InsideOnly(PathBuf),
+    /// Not at all, though this program could: the kernel, whose registrations are those of the whole machine, does not
+    /// know it.
+    Unregistered(PathBuf),
     /// Not at all.
     None,
 }
@@ -53,8 +56,19 @@ pub fn emulate(architectures: &[String], isolation: &Isolation, search: Option<&
     };
     let found = find(&registered);
     let is_missing = |emulation: &Emulation| matches!(emulation, Emulation::None | Emulation::InsideOnly(_));
-    if matches!(isolation, Isolation::Root) || !found.iter().any(is_missing) {
+    if !found.iter().any(is_missing) {
         return found;
+    }
+    if matches!(isolation, Isolation::Root) {
+        // They would be registered for everybody, and stay.
+        let or_unregistered = |(found, architecture): (Emulation, &String)| match found {
+            Emulation::None => match Registration::for_program(architecture, search) {
+                Some(program) => Emulation::Unregistered(program.interpreter),
+                None => Emulation::None,
+            },
+            found => found,
+        };
+        return found.into_iter().zip(architectures).map(or_unregistered).collect();
     }
     let mut own = Vec::new();
     for (architecture, _) in architectures.iter().zip(&found).filter(|(_, found)| is_missing(found)) {

@@ -31,20 +31,6 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The administrator has lent this user no ids.
-    #[error("user `{user}` has no range of ids in {file}; as root run `usermod {option} {first}-{last} {user}`")]
-    NoSubordinateIds {
-        /// By name, or by number where it has none.
-        user: String,
-        /// `/etc/subuid` or `/etc/subgid`.
-        file: &'static str,
-        /// The option of `usermod` that lends a range.
-        option: &'static str,
-        /// The first id of a range that no one has.
-        first: u32,
-        /// Its last.
-        last: u32,
-    },
     /// The kernel allows us no user namespace.
     #[error("cannot create a user namespace: {prohibition}")]
     UserNamespaceForbidden {
@@ -72,6 +58,14 @@ pub enum Error {
     UnknownGroup {
         /// As asked for.
         group: String,
+    },
+    /// The user, or a group of it, is none of our user namespace.
+    #[error("no process can run as {uid}:{gid} here: the user namespace has no such id")]
+    Unmapped {
+        /// The user's number.
+        uid: u32,
+        /// The group's number.
+        gid: u32,
     },
     /// A user or group number out of range.
     #[error("invalid id `{id}`: user and group numbers go from 0 to 2147483647")]
@@ -109,6 +103,14 @@ pub enum Error {
         /// As asked for.
         hard: i64,
     },
+    /// A limit of all processes together that nothing here can enforce.
+    #[error("cannot enforce `--{limit}` here: {obstacle}")]
+    UnenforceableLimit {
+        /// By the name it is given by.
+        limit: &'static str,
+        /// Why not, and what to do.
+        obstacle: Obstacle,
+    },
     /// No command was given.
     #[error("no command to run")]
     NoCommand,
@@ -143,11 +145,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The process that watches over the command died before it could tell how the command ended.
-    #[error("the sandbox's supervisor died ({status})")]
-    SupervisorDied {
-        /// How.
-        status: String,
-    },
+    #[error("the process that watches over the sandbox was killed, and the command with it")]
+    SupervisorDied,
     /// The run was cancelled; nothing of it is left alive.
     #[error("cancelled")]
     Cancelled,
@@ -157,6 +156,64 @@ fn shown(path: &std::path::Path) -> String {
     match path.as_os_str().is_empty() {
         true => String::new(),
         false => format!(" {}", path.display()),
+    }
+}
+
+/// What keeps us from limiting a step.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// No hierarchy of control groups has what enforces it.
+    NoController {
+        /// Its name.
+        controller: &'static str,
+    },
+    /// No group can be made.
+    Refused {
+        /// In this one.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Our own group holds other processes too, so that it can limit none of its children, and above it we may not write.
+    Shared {
+        /// The group.
+        path: PathBuf,
+    },
+    /// The kernel does not count swap.
+    NoSwapAccounting,
+    /// The kernel refuses the value.
+    Value {
+        /// As it was written.
+        value: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DELEGATE: &str =
+            "run rbuild as root or, where systemd runs, as `systemd-run --user --scope -p Delegate=yes rbuild …`";
+        match self {
+            Obstacle::NoController { controller } => write!(
+                f,
+                "no control groups with the controller `{controller}` are mounted; mount them below /sys/fs/cgroup, or leave the limit out"
+            ),
+            Obstacle::Refused { path, source } => write!(
+                f,
+                "no control group can be made in {} ({source}); {DELEGATE}",
+                path.display()
+            ),
+            Obstacle::Shared { path } => write!(
+                f,
+                "the control group {} holds other processes too, and what is above it may not be changed; {DELEGATE}",
+                path.display()
+            ),
+            Obstacle::NoSwapAccounting => {
+                f.write_str("this kernel does not count swap; boot it with `swapaccount=1`, or leave the limit out")
+            }
+            Obstacle::Value { value, source } => write!(f, "`{value}` is refused ({source}); give another value"),
+        }
     }
 }
 
@@ -173,6 +230,8 @@ pub enum Prohibition {
     AppArmor,
     /// A filter of system calls, most probably of the container we are in.
     Filter,
+    /// We are in a chroot.
+    Chroot,
     /// The kernel was built without.
     NotBuilt,
     /// Several threads run already.
@@ -181,27 +240,51 @@ pub enum Prohibition {
     Unknown,
 }
 
-impl fmt::Display for Prohibition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Prohibition::MaximumIsZero => {
-                "the kernel allows none; as root run `sysctl -w user.max_user_namespaces=28633`"
-            }
-            Prohibition::MaximumReached => {
-                "too many exist already; as root raise the limit with `sysctl -w user.max_user_namespaces=28633`"
-            }
-            Prohibition::PrivilegedOnly => {
-                "only root may; as root run `sysctl -w kernel.unprivileged_userns_clone=1`"
-            }
-            Prohibition::AppArmor => {
-                "AppArmor forbids it; as root run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give rbuild a profile that allows `userns`"
-            }
-            Prohibition::Filter => {
-                "the surrounding container forbids it; start it with `--security-opt seccomp=unconfined` or, in Kubernetes, `seccompProfile: {type: Unconfined}`"
-            }
-            Prohibition::NotBuilt => "this kernel was built without user namespaces; run rbuild as root",
+impl Prohibition {
+    /// What it is.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Prohibition::MaximumIsZero => "the kernel allows none",
+            Prohibition::MaximumReached => "too many exist already",
+            Prohibition::PrivilegedOnly => "only root may",
+            Prohibition::AppArmor => "AppArmor forbids it",
+            Prohibition::Filter => "the surrounding container forbids it",
+            Prohibition::Chroot => "the kernel gives none to who is in a chroot",
+            Prohibition::NotBuilt => "this kernel was built without user namespaces",
             Prohibition::Threads => "the program has several threads already",
             Prohibition::Unknown => "the kernel refused",
-        })
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Prohibition::MaximumIsZero => Some("as root run `sysctl -w user.max_user_namespaces=28633`"),
+            Prohibition::MaximumReached => {
+                Some("as root raise the limit with `sysctl -w user.max_user_namespaces=28633`")
+            }
+            Prohibition::PrivilegedOnly => Some("as root run `sysctl -w kernel.unprivileged_userns_clone=1`"),
+            Prohibition::AppArmor => Some(
+                "as root run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give rbuild a profile that allows `userns`",
+            ),
+            Prohibition::Filter => Some(
+                "start it with `--security-opt seccomp=unconfined` or, in Kubernetes, `seccompProfile: {type: Unconfined}`",
+            ),
+            Prohibition::Chroot | Prohibition::NotBuilt => Some("run rbuild as root"),
+            Prohibition::Unknown => Some("in a container, start it with `--privileged`; elsewhere run rbuild as root"),
+            Prohibition::Threads => None,
+        }
+    }
+}
+
+impl fmt::Display for Prohibition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())?;
+        match self.remedy() {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
     }
 }

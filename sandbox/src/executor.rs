@@ -34,7 +34,10 @@ pub enum Exit {
     /// Killed by this signal.
     Signal(i32),
     /// It, or a process it waited for, was killed because there was no memory left.
-    OutOfMemory,
+    OutOfMemory {
+        /// Its limit in bytes, if it was the step's own; nothing if the machine had no more.
+        limit: Option<u64>,
+    },
 }
 
 impl Exit {
@@ -50,7 +53,7 @@ impl Exit {
         match self {
             Exit::Code(code) => code,
             Exit::Signal(signal) => 128 + signal,
-            Exit::OutOfMemory => 137,
+            Exit::OutOfMemory { .. } => 137,
         }
     }
 }
@@ -60,7 +63,56 @@ impl fmt::Display for Exit {
         match self {
             Exit::Code(code) => write!(f, "exit code: {code}"),
             Exit::Signal(signal) => write!(f, "exit code: {} (killed by signal {signal})", 128 + signal),
-            Exit::OutOfMemory => write!(f, "exit code: 137: cannot allocate memory"),
+            Exit::OutOfMemory { limit: None } => write!(f, "exit code: 137: cannot allocate memory"),
+            Exit::OutOfMemory { limit: Some(limit) } => {
+                write!(
+                    f,
+                    "exit code: 137: killed: over its {} of memory (--memory)",
+                    Size(*limit)
+                )
+            }
+        }
+    }
+}
+
+/// A number of bytes in the largest unit that tells it exactly.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let exact = units
+            .iter()
+            .find(|(power, _)| self.0 > 0 && self.0.is_multiple_of(1 << power));
+        match exact {
+            Some((power, unit)) => write!(f, "{} {unit}", self.0 >> power),
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_was_too_small_is_told() {
+        for (limit, said) in [
+            (None, "exit code: 137: cannot allocate memory"),
+            (
+                Some(64 << 20),
+                "exit code: 137: killed: over its 64 MiB of memory (--memory)",
+            ),
+            (
+                Some(3 << 30),
+                "exit code: 137: killed: over its 3 GiB of memory (--memory)",
+            ),
+            (
+                Some(1025),
+                "exit code: 137: killed: over its 1025 bytes of memory (--memory)",
+            ),
+        ] {
+            assert_eq!(Exit::OutOfMemory { limit }.to_string(), said);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Runs one process in isolation: what a `RUN` line of a Dockerfile is made of.
 //!
 //! A [`Spec`] says what to run on which root directory; an [`Executor`] runs it and tells how it [ended](Exit).
-//! [`Namespaces`] is the real one. It works in three processes:
+//! [`Namespaces`] is the real one. It works in three kinds of processes:
 //!
 //! ```text
-//! caller ── spawns ──▶ supervisor ── forks ──▶ pid 1 of the step
-//!   │                    │ new pid namespace     │ own mounts, ipc, uts, cgroup (and network) namespaces
-//!   │  plan, results     │ waits, kills          │ mounts, pivots, drops privileges, becomes the command
-//!   └── one socket ──────┴───────────────────────┘
+//! caller ── spawns once ──▶ supervisor ── forks for each step ──▶ pid 1 of the step
+//!   │                         │ waits, kills                        │ own mounts, ipc, uts, cgroup (and network) namespaces
+//!   │                         │                                     │ mounts, pivots, drops privileges, becomes the command
+//!   └── orders ───────────────┘                                     │
+//!   └── plan, results: a socket for each step ──────────────────────┘
 //! ```
 //!
 //! The supervisor is our own program started again, so that all between fork and exec happens in a process with one
@@ -18,18 +19,21 @@ mod capabilities;
 mod emulation;
 mod error;
 mod executor;
+mod groups;
 mod init;
 mod itself;
 mod limits;
 mod memory;
 mod namespaces;
 mod network;
+mod probe;
 #[cfg(feature = "testing")]
 pub mod recording;
 mod rooted;
 mod seccomp;
 mod spec;
 mod stubs;
+mod supervisor;
 #[expect(
     unsafe_code,
     reason = "the one place for what the kernel offers and no safe wrapper does"
@@ -42,9 +46,10 @@ mod wire;
 
 pub use cancel::Cancel;
 pub use emulation::{Emulation, emulate};
-pub use error::{Error, Prohibition};
+pub use error::{Error, Obstacle, Prohibition};
 pub use executor::{Executor, Exit, Stream};
 pub use init::init_if_asked;
 pub use namespaces::Namespaces;
-pub use spec::{Limit, Mount, Network, Privileges, Secret, Spec, Stdio};
-pub use userns::{Isolation, enter};
+pub use probe::{ControlGroups, Ids, Machine, machine};
+pub use spec::{Limit, Mount, Network, Privileges, Resources, Secret, Spec, Stdio};
+pub use userns::{Isolation, Lack, enter};

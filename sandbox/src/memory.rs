@@ -39,11 +39,16 @@ impl Watch {
                 .zip(kills(&self.counter))
                 .is_some_and(|(before, now)| now > before)
         };
-        if killed && risen() { Exit::OutOfMemory } else { exit }
+        if killed && risen() {
+            Exit::OutOfMemory { limit: None }
+        } else {
+            exit
+        }
     }
 }
 
-fn kills(counter: &Path) -> Option<u64> {
+/// How many the file counts.
+pub(crate) fn kills(counter: &Path) -> Option<u64> {
     count(&fs::read_to_string(counter).ok()?)
 }
 
@@ -118,8 +123,8 @@ mod tests {
             (Exit::Code(0), Exit::Code(0)),
             (Exit::Code(1), Exit::Code(1)),
             (Exit::Signal(15), Exit::Signal(15)),
-            (Exit::Code(137), Exit::OutOfMemory),
-            (Exit::Signal(9), Exit::OutOfMemory),
+            (Exit::Code(137), Exit::OutOfMemory { limit: None }),
+            (Exit::Signal(9), Exit::OutOfMemory { limit: None }),
         ];
         for (exit, expected) in cases {
             assert_eq!(risen.judge(exit), expected);

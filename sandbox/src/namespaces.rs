@@ -1,20 +1,21 @@
 //! The executor that isolates by Linux namespaces, seen from the caller's side.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cancel::Listener;
+use crate::groups::{self, Groups, Membership};
 use crate::limits::KnownLimit;
 use crate::memory::Watch;
 use crate::stubs::{self, Stubs};
+use crate::supervisor::Supervisor;
 use crate::terminal::{RawMode, Size};
-use crate::wire::{Inbox, Plan, Report, send};
-use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, init, itself, network, users};
+use crate::wire::{Inbox, Order, Plan, Report, send};
+use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, network, userns, users};
 
 /// How long a cancelled supervisor has to kill its step before it is killed itself.
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -28,13 +29,26 @@ const PIECE: usize = 64 << 10;
 /// Runs processes in namespaces of their own. Needs [`enter`](crate::enter) to have been called, and
 /// [`init_if_asked`](crate::init_if_asked) to be the first thing in `main`.
 ///
-/// The thread that calls [`run`](Executor::run) must live until it returns: the kernel kills the process with it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Namespaces;
+/// The first run starts a process that all later ones share; it ends when this is dropped.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    // Dropped in this order: a group cannot be removed before all in it have ended.
+    supervisor: Supervisor,
+    shared: groups::Shared,
+}
+
+impl Namespaces {
+    /// Nothing is started yet.
+    #[must_use]
+    pub fn new() -> Namespaces {
+        Namespaces::default()
+    }
+}
 
 impl Executor for Namespaces {
     fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
-        let plan = plan(spec)?;
+        let groups = Groups::of(spec, &self.shared)?;
+        let plan = plan(spec, groups.membership().clone())?;
         let bell = cancel.listen().map_err(supervising("listen for the wish to stop"))?;
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -48,14 +62,26 @@ impl Executor for Namespaces {
             source,
         })?;
         let memory = Watch::begin();
-        let exit = Supervised::start(&plan).and_then(|supervised| supervised.accompany(output, &bell));
+        let exit = Supervised::start(&self.supervisor, &plan, groups.birth())
+            .and_then(|supervised| supervised.accompany(output, &bell));
         stubs.remove();
-        exit.map(|exit| memory.judge(exit))
+        let exit = exit?;
+        Ok(
+            match groups
+                .overrun()
+                .filter(|overrun| !exit.is_success() && overrun.happened())
+            {
+                Some(overrun) => Exit::OutOfMemory {
+                    limit: Some(overrun.limit),
+                },
+                None => memory.judge(exit),
+            },
+        )
     }
 }
 
 /// Checks `spec`, and looks up what it leaves open.
-fn plan(spec: &Spec) -> Result<Plan, Error> {
+fn plan(spec: &Spec, membership: Membership) -> Result<Plan, Error> {
     if spec.args.is_empty() {
         return Err(Error::NoCommand);
     }
@@ -78,23 +104,29 @@ fn plan(spec: &Spec) -> Result<Plan, Error> {
         KnownLimit::parse(limit)?;
     }
     let identity = users::resolve(&spec.root, &spec.user)?;
+    if !userns::has(identity.uid, identity.gid) {
+        return Err(Error::Unmapped {
+            uid: identity.uid,
+            gid: identity.gid,
+        });
+    }
     let mut spec = spec.clone();
     if !spec.env.iter().any(|variable| variable.starts_with("HOME=")) {
         spec.env.push(format!("HOME={}", identity.home));
     }
     let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     Ok(Plan {
-        caller: rustix::process::getpid().as_raw_nonzero().get(),
         hosts: network::hosts(&spec.hostname, &spec.hosts),
         resolver: network::resolver(&resolver, spec.network),
         spec,
         identity,
+        membership,
     })
 }
 
-/// A step under way: its supervisor, and all through which we hear of it.
-struct Supervised {
-    child: Child,
+/// A step under way, and all through which we hear of it.
+struct Supervised<'a> {
+    supervisor: &'a Supervisor,
     inbox: Inbox,
     /// Nothing once it is at its end.
     control: bool,
@@ -123,35 +155,50 @@ enum Source {
     Bell,
 }
 
-impl Supervised {
-    fn start(plan: &Plan) -> Result<Supervised, Error> {
+impl Supervised<'_> {
+    fn start<'a>(
+        supervisor: &'a Supervisor,
+        plan: &Plan,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<Supervised<'a>, Error> {
         let _span = trace::span("start sandbox");
-        let starting = supervising("start the supervisor");
+        let starting = supervising("start the step");
         let (ours, theirs) = UnixStream::pair().map_err(&starting)?;
-        let program = itself::open().map_err(&starting)?;
-        let mut command = Command::new(itself::path(&program));
-        command.arg0(init::NAME).env_clear().stdin(OwnedFd::from(theirs));
-        match plan.spec.stdio {
-            Stdio::Captured => command
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::piped()),
-            Stdio::Terminal => command
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null()),
-            Stdio::Inherited { .. } => &mut command,
+        let stdio = plan.spec.stdio;
+        let (mut stdout, mut stderr, mut lent) = (None, None, Vec::new());
+        if stdio == Stdio::Captured {
+            for end in [&mut stdout, &mut stderr] {
+                let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| starting(error.into()))?;
+                *end = Some(from);
+                lent.push(to);
+            }
+        }
+        let order = Order {
+            stdin: matches!(stdio, Stdio::Inherited { stdin: true }),
+            output: stdio != Stdio::Terminal,
+            group: group.is_some(),
         };
-        let mut child = command.spawn().map_err(&starting)?;
-        // The command holds the other end of the socket, and its end must be the supervisor's end alone.
-        drop(command);
-        let lent = matches!(plan.spec.stdio, Stdio::Inherited { stdin: true });
-        let told = send(&ours, plan, lent.then(rustix::stdio::stdin));
+        let mut fds = vec![theirs.as_fd()];
+        if order.stdin {
+            fds.push(rustix::stdio::stdin());
+        }
+        match stdio {
+            Stdio::Captured => fds.extend(lent.iter().map(AsFd::as_fd)),
+            Stdio::Inherited { .. } => fds.extend([rustix::stdio::stdout(), rustix::stdio::stderr()]),
+            Stdio::Terminal => {}
+        }
+        fds.extend(group);
+        supervisor.order(order, &fds).map_err(&starting)?;
+        // Their ends must be theirs alone.
+        drop((theirs, lent));
+        let told = send(&ours, plan, &[]);
         let supervised = Supervised {
-            stdout: child.stdout.take().map(OwnedFd::from),
-            stderr: child.stderr.take().map(OwnedFd::from),
-            child,
+            supervisor,
             inbox: Inbox::new(ours.into()),
             control: true,
-            stdio: plan.spec.stdio,
+            stdout,
+            stderr,
+            stdio,
             terminal: None,
             ended: None,
             cancelled: false,
@@ -159,7 +206,7 @@ impl Supervised {
         match told {
             Ok(()) => Ok(supervised),
             Err(source) => Err(supervised.give_up(Error::Supervise {
-                doing: "tell the supervisor what to do",
+                doing: "tell the step what to do",
                 source,
             })),
         }
@@ -219,7 +266,7 @@ impl Supervised {
         let (names, mut events): (Vec<Source>, Vec<PollFd<'_>>) = sources.into_iter().unzip();
         match poll(&mut events, timeout.as_ref()) {
             Ok(0) if self.cancelled => {
-                let _ = self.child.kill();
+                self.supervisor.kill();
             }
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
@@ -316,13 +363,10 @@ impl Supervised {
 
     fn finish(mut self) -> Result<Exit, Error> {
         self.drain_terminal();
-        let status = self.child.wait().map_err(supervising("wait for the supervisor"))?;
         match self.ended {
             _ if self.cancelled => Err(Error::Cancelled),
             Some(ended) => ended,
-            None => Err(Error::SupervisorDied {
-                status: status.to_string(),
-            }),
+            None => Err(Error::SupervisorDied),
         }
     }
 
@@ -346,7 +390,7 @@ impl Supervised {
         self.hang_up();
         self.stdout = None;
         self.stderr = None;
-        let _ = self.child.wait();
+        while self.inbox.fill().unwrap_or(false) {}
         error
     }
 }

@@ -29,8 +29,10 @@ pub struct Spec {
     pub network: Network,
     /// The size of `/dev/shm` in bytes.
     pub shm_size: u64,
-    /// Resource limits; what is not named is inherited.
+    /// Resource limits of each process; what is not named is inherited.
     pub limits: Vec<Limit>,
+    /// How much of the machine all its processes together may take.
+    pub resources: Resources,
     /// What is mounted besides the system's own, in this order.
     pub mounts: Vec<Mount>,
     /// What it may do to the kernel.
@@ -54,6 +56,7 @@ impl Spec {
             network: Network::Host,
             shm_size: DEFAULT_SHM_SIZE,
             limits: Vec::new(),
+            resources: Resources::default(),
             mounts: Vec::new(),
             privileges: Privileges::Default,
             stdio: Stdio::Captured,
@@ -79,6 +82,29 @@ pub struct Limit {
     pub soft: i64,
     /// The ceiling; -1 is unlimited. Where we may not raise it so far, it is our own ceiling.
     pub hard: i64,
+}
+
+/// How much of the machine the processes of one run may take together; what is not given is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Memory, in bytes.
+    pub memory: Option<u64>,
+    /// Memory and swap together, in bytes; -1 is unlimited.
+    pub memory_swap: Option<i64>,
+    /// The share of the processors when others want them too; 1024 is the usual.
+    pub cpu_shares: Option<u64>,
+    /// After how many microseconds the quota is there again.
+    pub cpu_period: Option<u64>,
+    /// How many microseconds of processor time there are in a period.
+    pub cpu_quota: Option<u64>,
+    /// The processors that may be used, as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// The nodes of memory that may be used.
+    pub cpuset_mems: Option<String>,
+    /// How many processes and threads there may be; -1 is unlimited.
+    pub pids: Option<i64>,
+    /// The control group to be in, from the top of its hierarchy; by default the one we are in ourselves.
+    pub parent: Option<String>,
 }
 
 /// Something mounted into the root for the time of the process.

@@ -1,7 +1,7 @@
 //! System calls that no safe wrapper has. Each function is safe to call; why, is said at each block.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -10,26 +10,127 @@ const LAST_SIGNAL: libc::c_int = 64;
 
 /// Which of the two processes after a fork this is.
 pub(crate) enum Fork {
-    /// The new one.
+    /// The new one, number 1 of its process namespace.
     Child,
-    /// The old one, and the number of the new one.
-    Parent(Pid),
+    /// The old one: the number of the new one, and a descriptor that becomes readable at its end.
+    Parent(Pid, OwnedFd),
 }
 
-/// Doubles this process. Refused while there is more than one thread, because the child would hold locks for ever that
-/// another thread had.
-pub(crate) fn fork() -> io::Result<Fork> {
+/// Doubles this process; the new one begins a process namespace, and is in this control group of the new hierarchy from
+/// its beginning if one is given. Refused while there is more than one thread, because the child would hold locks for ever
+/// that another thread had.
+pub(crate) fn fork_into_namespace(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
         return Err(io::Error::other("several threads are running"));
     }
-    // SAFETY: there is one thread, so no lock and no half-done allocation of another is copied.
-    match unsafe { libc::fork() } {
+    let mut handle: libc::c_int = -1;
+    let child = match group {
+        None => {
+            let flags = libc::CLONE_NEWPID | libc::CLONE_PIDFD | libc::SIGCHLD;
+            // SAFETY: without a stack and without CLONE_VM this is a fork; there is one thread, so no lock and no
+            // half-done allocation of another is copied. The kernel writes the descriptor to `handle`, and only in the
+            // parent.
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut handle, 0_usize, 0_usize) }
+        }
+        Some(group) => {
+            let arguments = CloneArguments {
+                flags: (libc::CLONE_NEWPID | libc::CLONE_PIDFD) as u64 | CLONE_INTO_CGROUP,
+                pidfd: &raw mut handle as u64,
+                exit_signal: libc::SIGCHLD as u64,
+                cgroup: group.as_raw_fd() as u64,
+                ..CloneArguments::default()
+            };
+            // SAFETY: as above; the kernel reads `arguments`, whose size is its own, and writes to `handle`.
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArguments>()) }
+        }
+    };
+    match child {
+        -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        child => Pid::from_raw(child)
-            .filter(|_| child > 0)
-            .map(Fork::Parent)
-            .ok_or_else(io::Error::last_os_error),
+        child => {
+            // SAFETY: the kernel has just made this descriptor for us.
+            let handle = unsafe { OwnedFd::from_raw_fd(handle) };
+            let child = i32::try_from(child).ok().and_then(Pid::from_raw);
+            child
+                .map(|child| Fork::Parent(child, handle))
+                .ok_or_else(|| io::Error::other("the new process has no number"))
+        }
     }
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args`.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+// linux/bpf.h
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// Gives the kernel a program that judges the opening of devices.
+pub(crate) fn load_device_program(instructions: &[u64]) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that loading needs.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        licence: u64,
+        log: [u64; 2],
+        version: u32,
+        flags: u32,
+        name: [u8; 16],
+        interface: u32,
+        attach_kind: u32,
+    }
+    let load = Load {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr() as u64,
+        licence: c"Apache-2.0".as_ptr() as u64,
+        log: [0; 2],
+        version: 0,
+        flags: 0,
+        name: *b"rbuild_devices\0\0",
+        interface: 0,
+        attach_kind: BPF_CGROUP_DEVICE,
+    };
+    // SAFETY: `load` points to `count` instructions and to a text that ends in NUL, which the kernel copies in the call.
+    let program = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>()) };
+    match i32::try_from(program) {
+        // SAFETY: the kernel has just made this descriptor for us; it is closed on exec, and nobody else knows it.
+        Ok(program) if program >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(program) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Puts a control group of the new hierarchy, and all below it, under such a program besides those it has.
+pub(crate) fn attach_device_program(group: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    let attach: [u32; 4] = [
+        group.as_fd().as_raw_fd().cast_unsigned(),
+        program.as_fd().as_raw_fd().cast_unsigned(),
+        BPF_CGROUP_DEVICE,
+        BPF_F_ALLOW_MULTI,
+    ];
+    // SAFETY: both descriptors are open, and the words are what attaching reads.
+    outcome(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of_val(&attach)) })
 }
 
 /// Leaves namespaces for new ones.
@@ -87,6 +188,48 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     };
     // Steps need no protection from themselves, and the kernel's is slow; old kernels do not know the flag.
     install(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).or_else(|_| install(0))
+}
+
+// linux/landlock.h
+const LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+
+/// Lets this process, and all it will start, connect to sockets without a file only where one of them made the socket.
+/// Without effect on kernels before Linux 6.12, which cannot do it.
+pub(crate) fn keep_from_sockets_outside() -> io::Result<()> {
+    /// `struct landlock_ruleset_attr`.
+    #[repr(C)]
+    struct Rules {
+        files: u64,
+        network: u64,
+        scoped: u64,
+    }
+    let rules = Rules {
+        files: 0,
+        network: 0,
+        scoped: LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET,
+    };
+    // SAFETY: the kernel reads `rules`, whose size is its own.
+    let made = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const rules,
+            size_of::<Rules>(),
+            0,
+        )
+    };
+    let made = match i32::try_from(made) {
+        // SAFETY: the kernel has just made this descriptor for us; it is closed on exec.
+        Ok(made) if made >= 0 => unsafe { OwnedFd::from_raw_fd(made) },
+        _ => {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::E2BIG | libc::EINVAL | libc::EPERM) => Ok(()),
+                _ => Err(error),
+            };
+        }
+    };
+    // SAFETY: two numbers, and what it does to this thread is what is wanted.
+    outcome(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0) })
 }
 
 /// Gives every signal its default effect and blocks none, as a program expects to start.

@@ -2,31 +2,36 @@
 //!
 //! Root needs only mounts of its own. An ordinary user needs a user namespace, in which it is root and has the further
 //! ids that `/etc/subuid` and `/etc/subgid` lend it. Those maps can only be written from outside, so a second process
-//! is started before, which waits until we are inside and then has `newuidmap` and `newgidmap` write them.
+//! is started before, which waits until we are inside and then has `newuidmap` and `newgidmap` write them. Where nothing
+//! is lent, or nobody can write such maps, the user is alone inside: the one map that a process may write for itself.
 
-use std::ffi::OsString;
+mod mapper;
+mod maps;
+
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{CapabilitySet, UnshareFlags, set_thread_res_gid, set_thread_res_uid};
-use serde::{Deserialize, Serialize};
 
+pub(crate) use self::mapper::map_for_caller;
+
+use self::mapper::Mapper;
+use self::maps::Maps;
 use crate::error::Prohibition;
-use crate::{Error, init, sys};
+use crate::{Error, sys};
 
-const SUBUID: &str = "/etc/subuid";
-const SUBGID: &str = "/etc/subgid";
-/// As many ids as distributions lend, and from where on.
-const USUAL_COUNT: u32 = 65_536;
-const USUAL_FIRST: u32 = 100_000;
+/// Where distributions have the program that maps ids.
+const USUAL_MAPPER: &str = "/usr/bin/newuidmap";
+const INSTALL_MAPPER: &str =
+    "as root run `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)";
 
-/// How we are isolated from the machine.
+/// How we are isolated from the machine: the rungs of a ladder, the best first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// By mounts of our own, with root's powers.
@@ -38,26 +43,110 @@ pub enum Isolation {
         /// How many user ids there are inside.
         uids: u32,
     },
+    /// By a user namespace in which there is no other id than root's: no file can be anybody else's, and no process.
+    SingleId {
+        /// Who we are outside.
+        user: String,
+        /// Why there are no others.
+        lack: Lack,
+    },
+}
+
+/// Why a user namespace has a single user id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The administrator has lent this user no ids.
+    NoRange {
+        /// `/etc/subuid` or `/etc/subgid`.
+        file: &'static str,
+        /// The first id of a range that no one has.
+        first: u32,
+    },
+    /// The program that maps ids is not installed.
+    NoMapper,
+    /// The program that maps ids did not do it.
+    Refused {
+        /// What it said.
+        message: String,
+    },
+    /// We are a root that may not map ids.
+    PowerlessRoot,
+}
+
+impl Isolation {
+    /// Whether there is no other user id than root's.
+    #[must_use]
+    pub fn has_single_id(&self) -> bool {
+        matches!(self, Isolation::SingleId { .. })
+    }
+
+    /// What gives more user ids to who has a single one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        let Isolation::SingleId { user, lack } = self else {
+            return None;
+        };
+        Some(match lack {
+            Lack::NoRange { first, .. } => {
+                let install = match Path::new(USUAL_MAPPER).exists() {
+                    true => "",
+                    false => " && apt-get install uidmap",
+                };
+                format!("as root run `{}{install}`", maps::lending(user, *first))
+            }
+            Lack::NoMapper => INSTALL_MAPPER.to_owned(),
+            Lack::Refused { .. } => format!(
+                "`newuidmap` must be setuid root or have the capability to set user ids, nothing may keep it from using \
+                 that (`no_new_privs`, as Kubernetes' `allowPrivilegeEscalation: false`), and the range of `{user}` in \
+                 /etc/subuid must be one that this machine has"
+            ),
+            Lack::PowerlessRoot => {
+                "start the container with `--cap-add=SETUID --cap-add=SETGID --cap-add=SETFCAP`".to_owned()
+            }
+        })
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lack::NoRange { file, .. } => write!(f, "it has no range in {file}"),
+            Lack::NoMapper => f.write_str("`newuidmap` is not installed"),
+            Lack::Refused { message } => write!(f, "its range could not be mapped: {message}"),
+            Lack::PowerlessRoot => f.write_str("this root may not map ids"),
+        }
+    }
 }
 
 impl fmt::Display for Isolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Isolation::Root => f.write_str("running as root, each step in namespaces of its own"),
-            Isolation::UserNamespace { user, uids: 1 } => {
-                write!(
-                    f,
-                    "running in a user namespace of `{user}` with a single user id, each step in namespaces of its own"
-                )
-            }
             Isolation::UserNamespace { user, uids } => {
                 write!(
                     f,
                     "running in a user namespace of `{user}` with {uids} user ids, each step in namespaces of its own"
                 )
             }
+            Isolation::SingleId { user, lack } => {
+                write!(
+                    f,
+                    "running in a user namespace of `{user}` with a single user id ({lack}), each step in namespaces of \
+                     its own; other owners of files are recorded"
+                )?;
+                self.remedy()
+                    .map_or(Ok(()), |remedy| write!(f, "; for more ids {remedy}"))
+            }
         }
     }
+}
+
+/// Whether [`enter`] found that we may all that root may.
+static TRUE_ROOT: AtomicBool = AtomicBool::new(false);
+
+/// Whether we are root without a user namespace of ours.
+pub(crate) fn is_true_root() -> bool {
+    TRUE_ROOT.load(Ordering::Relaxed)
 }
 
 /// Puts the calling process, which has one thread, into the namespaces all else needs. Afterwards it is root.
@@ -69,6 +158,7 @@ impl fmt::Display for Isolation {
 /// When the machine does not allow it; the error says what is missing and what to do.
 pub fn enter() -> Result<Isolation, Error> {
     let isolation = if is_powerful() {
+        TRUE_ROOT.store(true, Ordering::Relaxed);
         Isolation::Root
     } else {
         enter_user_namespace()?
@@ -86,32 +176,51 @@ fn is_powerful() -> bool {
 
 fn enter_user_namespace() -> Result<Isolation, Error> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let user = name_of(&passwd, uid).unwrap_or_else(|| uid.to_string());
-    let maps = if uid == 0 {
-        Maps::of_all_ids()
-    } else {
-        Maps::lent_to(&user, uid, gid)?
+    let user = own_name(uid);
+    let wanted = match uid {
+        0 => Ok(Maps::of_all_ids()),
+        _ => Maps::lent_to(&user, uid, gid),
     };
-    let mapper = Mapper::start(&maps)?;
-    sys::unshare(UnshareFlags::NEWUSER).map_err(|error| Error::UserNamespaceForbidden {
-        prohibition: prohibition(error, &read_setting),
-        source: error.into(),
-    })?;
-    let uids = match mapper.map() {
-        Ok(()) => maps.uids.iter().map(|extent| extent.count).fold(0, u32::saturating_add),
-        // A root without its powers may still be alone in its namespace.
-        Err(_) if uid == 0 => {
-            map_one(uid, gid).map_err(|source| Error::PowerlessRoot { source })?;
-            1
+    let mapped = match wanted {
+        Ok(maps) => {
+            let mapper = Mapper::start(&maps)?;
+            unshare_users()?;
+            mapper.map()?.map(|()| maps)
         }
-        Err(error) => return Err(error),
+        Err(lack) => {
+            unshare_users()?;
+            Err(lack)
+        }
+    };
+    let isolation = match mapped {
+        Ok(maps) => {
+            let uids = maps.uids.iter().map(|extent| extent.count).fold(0, u32::saturating_add);
+            Isolation::UserNamespace { user, uids }
+        }
+        Err(lack) => {
+            let lack = if uid == 0 { Lack::PowerlessRoot } else { lack };
+            map_one(uid, gid).map_err(|source| match uid {
+                0 => Error::PowerlessRoot { source },
+                _ => Error::Isolate {
+                    doing: "map our own user id",
+                    source,
+                },
+            })?;
+            Isolation::SingleId { user, lack }
+        }
     };
     let (root, group) = (Uid::ROOT, Gid::ROOT);
     set_thread_res_gid(group, group, group)
         .and_then(|()| set_thread_res_uid(root, root, root))
         .map_err(isolating("become root in the user namespace"))?;
-    Ok(Isolation::UserNamespace { user, uids })
+    Ok(isolation)
+}
+
+fn unshare_users() -> Result<(), Error> {
+    sys::unshare(UnshareFlags::NEWUSER).map_err(|error| Error::UserNamespaceForbidden {
+        prohibition: prohibition(error, &read_setting),
+        source: error.into(),
+    })
 }
 
 fn isolating(doing: &'static str) -> impl Fn(Errno) -> Error {
@@ -130,120 +239,23 @@ fn isolating(doing: &'static str) -> impl Fn(Errno) -> Error {
     }
 }
 
-/// `count` ids from `inside` on are those from `outside` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Extent {
-    inside: u32,
-    outside: u32,
-    count: u32,
+/// Whether a process of ours could be this user with this group. Root always can.
+pub(crate) fn has(uid: u32, gid: u32) -> bool {
+    let is_mapped = |id: u32, file| id == 0 || maps::covers(&fs::read_to_string(file).unwrap_or_default(), id);
+    is_mapped(uid, "/proc/self/uid_map") && is_mapped(gid, "/proc/self/gid_map")
 }
 
-/// What the ids of a user namespace are outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Maps {
-    uids: Vec<Extent>,
-    gids: Vec<Extent>,
-    /// Whether setuid programs have to write them.
-    by_programs: bool,
+/// Who we are, and how many user and group ids are lent to us.
+pub(crate) fn lent() -> (String, u64, u64) {
+    let uid = geteuid().as_raw();
+    let user = own_name(uid);
+    let (users, groups) = maps::counts(&user, uid);
+    (user, users, groups)
 }
 
-impl Maps {
-    /// The user itself as root, and after it the ids lent to it.
-    fn lent_to(user: &str, uid: u32, gid: u32) -> Result<Maps, Error> {
-        let lent = |file, option, own| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let ranges = ranges(&text, user, uid);
-            if ranges.is_empty() {
-                let first = first_free(&text);
-                let last = first + (USUAL_COUNT - 1);
-                return Err(Error::NoSubordinateIds {
-                    user: user.to_owned(),
-                    file,
-                    option,
-                    first,
-                    last,
-                });
-            }
-            Ok(stacked(own, &ranges))
-        };
-        Ok(Maps {
-            uids: lent(SUBUID, "--add-subuids", uid)?,
-            gids: lent(SUBGID, "--add-subgids", gid)?,
-            by_programs: true,
-        })
-    }
-
-    /// All ids we have, as they are.
-    fn of_all_ids() -> Maps {
-        let identity = |file| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            text.lines()
-                .filter_map(|line| {
-                    let mut fields = line.split_whitespace().map(str::parse::<u32>);
-                    let (inside, _, count) = (fields.next()?.ok()?, fields.next()?.ok()?, fields.next()?.ok()?);
-                    Some(Extent {
-                        inside,
-                        outside: inside,
-                        count,
-                    })
-                })
-                .collect()
-        };
-        Maps {
-            uids: identity("/proc/self/uid_map"),
-            gids: identity("/proc/self/gid_map"),
-            by_programs: false,
-        }
-    }
-}
-
-/// `own` is 0 inside, and the ranges follow from 1 on without gaps.
-fn stacked(own: u32, ranges: &[(u32, u32)]) -> Vec<Extent> {
-    let mut extents = vec![Extent {
-        inside: 0,
-        outside: own,
-        count: 1,
-    }];
-    let mut inside = 1_u32;
-    for (first, count) in ranges {
-        let count = (*count).min(u32::MAX - inside);
-        extents.push(Extent {
-            inside,
-            outside: *first,
-            count,
-        });
-        inside += count;
-    }
-    extents
-}
-
-/// First and count of each range that a file such as `/etc/subuid` lends to a user, by name or by number.
-fn ranges(text: &str, user: &str, uid: u32) -> Vec<(u32, u32)> {
-    let number = uid.to_string();
-    all_ranges(text)
-        .filter(|(owner, _, count)| (*owner == user || *owner == number) && *count > 0)
-        .map(|(_, first, count)| (first, count))
-        .collect()
-}
-
-fn all_ranges(text: &str) -> impl Iterator<Item = (&str, u32, u32)> {
-    text.lines().filter_map(|line| {
-        let mut fields = line.trim().split(':');
-        Some((
-            fields.next()?,
-            fields.next()?.parse().ok()?,
-            fields.next()?.parse().ok()?,
-        ))
-    })
-}
-
-/// Where a range could begin that overlaps none.
-fn first_free(text: &str) -> u32 {
-    let end = all_ranges(text)
-        .map(|(_, first, count)| first.saturating_add(count))
-        .max()
-        .unwrap_or(0);
-    end.clamp(USUAL_FIRST, u32::MAX - USUAL_COUNT)
+fn own_name(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(&passwd, uid).unwrap_or_else(|| uid.to_string())
 }
 
 fn name_of(passwd: &str, uid: u32) -> Option<String> {
@@ -252,152 +264,6 @@ fn name_of(passwd: &str, uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     })
-}
-
-/// The process outside that sees to it that the maps get written.
-struct Mapper(Child);
-
-/// What it answers.
-#[derive(Debug, Serialize, Deserialize)]
-enum Answer {
-    Done,
-    Missing(Program),
-    Refused { program: String, message: String },
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Program {
-    Newuidmap,
-    Newgidmap,
-}
-
-impl Program {
-    fn name(self) -> &'static str {
-        match self {
-            Program::Newuidmap => "newuidmap",
-            Program::Newgidmap => "newgidmap",
-        }
-    }
-}
-
-impl Mapper {
-    fn start(maps: &Maps) -> Result<Mapper, Error> {
-        let failed = |source| Error::Supervise {
-            doing: "start a process to map ids",
-            source,
-        };
-        let child = Command::new("/proc/self/exe")
-            .arg0(init::NAME)
-            .arg(init::MAP)
-            .arg(std::process::id().to_string())
-            .arg(serde_json::to_string(maps).map_err(|error| failed(error.into()))?)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        Ok(Mapper(child))
-    }
-
-    /// Has the maps written, now that we are inside.
-    fn map(mut self) -> Result<(), Error> {
-        let failed = |source| Error::Supervise {
-            doing: "have ids mapped",
-            source,
-        };
-        if let Some(mut stdin) = self.0.stdin.take() {
-            stdin.write_all(b"\n").map_err(failed)?;
-        }
-        let mut answer = Vec::new();
-        if let Some(mut stdout) = self.0.stdout.take() {
-            stdout.read_to_end(&mut answer).map_err(failed)?;
-        }
-        self.0.wait().map_err(failed)?;
-        match serde_json::from_slice(&answer).map_err(|error| failed(error.into()))? {
-            Answer::Done => Ok(()),
-            Answer::Missing(program) => Err(Error::MapperMissing {
-                program: program.name(),
-            }),
-            Answer::Refused { .. } if is_apparmor_restricted(&read_setting) => Err(Error::UserNamespaceForbidden {
-                prohibition: Prohibition::AppArmor,
-                source: Errno::PERM.into(),
-            }),
-            Answer::Refused { program, message } => Err(Error::MapRefused { program, message }),
-        }
-    }
-}
-
-/// The work of the process outside: `args` are whom to map, and how.
-pub(crate) fn map_for_caller(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
-    let mut argument = || {
-        args.next()
-            .and_then(|argument| argument.into_string().ok())
-            .ok_or(Errno::INVAL)
-    };
-    let (pid, maps) = (argument()?, argument()?);
-    let pid: u32 = pid.parse().map_err(io::Error::other)?;
-    let maps: Maps = serde_json::from_str(&maps)?;
-    // Nothing comes if the caller could not get inside.
-    if io::stdin().read(&mut [0])? == 0 {
-        return Ok(());
-    }
-    let answer = if maps.by_programs {
-        map_by_programs(pid, &maps)
-    } else {
-        map_by_hand(pid, &maps)
-    };
-    let mut stdout = io::stdout();
-    stdout.write_all(&serde_json::to_vec(&answer)?)?;
-    stdout.flush()
-}
-
-fn map_by_programs(pid: u32, maps: &Maps) -> Answer {
-    for (program, extents) in [(Program::Newuidmap, &maps.uids), (Program::Newgidmap, &maps.gids)] {
-        let numbers = extents
-            .iter()
-            .flat_map(|extent| [extent.inside, extent.outside, extent.count]);
-        let run = Command::new(program.name())
-            .arg(pid.to_string())
-            .args(numbers.map(|number| number.to_string()))
-            .output();
-        match run {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                return Answer::Refused {
-                    program: program.name().to_owned(),
-                    message,
-                };
-            }
-            // A folder of PATH that may not be read makes the search end in «denied» although nothing was found.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                return Answer::Missing(program);
-            }
-            Err(error) => {
-                return Answer::Refused {
-                    program: program.name().to_owned(),
-                    message: error.to_string(),
-                };
-            }
-        }
-    }
-    Answer::Done
-}
-
-fn map_by_hand(pid: u32, maps: &Maps) -> Answer {
-    for (file, extents) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
-        let path = format!("/proc/{pid}/{file}");
-        let lines: String = extents
-            .iter()
-            .map(|Extent { inside, outside, count }| format!("{inside} {outside} {count}\n"))
-            .collect();
-        if let Err(error) = fs::write(&path, lines) {
-            return Answer::Refused {
-                program: path,
-                message: error.to_string(),
-            };
-        }
-    }
-    Answer::Done
 }
 
 /// Maps us alone: the one map a process may write for itself.
@@ -424,12 +290,19 @@ fn prohibition(error: Errno, setting: &dyn Fn(&str) -> Option<String>) -> Prohib
                 Prohibition::AppArmor
             } else if filtered {
                 Prohibition::Filter
+            } else if setting("/proc/self/mountinfo").is_some_and(|mounts| !has_root(&mounts)) {
+                Prohibition::Chroot
             } else {
                 Prohibition::Unknown
             }
         }
         _ => Prohibition::Unknown,
     }
+}
+
+/// Whether our root is one of the mounts that the kernel lists: in a chroot it need not be.
+fn has_root(mounts: &str) -> bool {
+    mounts.lines().any(|line| line.split_whitespace().nth(4) == Some("/"))
 }
 
 fn is_apparmor_restricted(setting: &dyn Fn(&str) -> Option<String>) -> bool {
@@ -443,25 +316,6 @@ fn read_setting(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_lent_by_name_or_number() {
-        let text = "ann:100000:65536\nbob:165536:65536\n1000:300000:10\nbroken\nann:x:1\n";
-        assert_eq!(ranges(text, "ann", 1000), [(100_000, 65_536), (300_000, 10)]);
-        assert_eq!(ranges(text, "carol", 7), []);
-        assert_eq!(first_free(text), 300_010);
-        assert_eq!(first_free(""), USUAL_FIRST);
-    }
-
-    #[test]
-    fn the_user_is_root_and_lent_ids_follow() {
-        let expected = [(0, 1000, 1), (1, 100_000, 5), (6, 300_000, 7)].map(|(inside, outside, count)| Extent {
-            inside,
-            outside,
-            count,
-        });
-        assert_eq!(stacked(1000, &[(100_000, 5), (300_000, 7)]), expected);
-    }
 
     #[test]
     fn refusals_are_explained() {
@@ -497,6 +351,18 @@ mod tests {
                 Prohibition::Filter,
             ),
             (Errno::PERM, "/proc/self/status", "Seccomp:\t0\n", Prohibition::Unknown),
+            (
+                Errno::PERM,
+                "/proc/self/mountinfo",
+                "22 20 0:3 / /proc rw - proc proc rw\n",
+                Prohibition::Chroot,
+            ),
+            (
+                Errno::PERM,
+                "/proc/self/mountinfo",
+                "20 1 8:1 / / rw - ext4 /dev/sda rw\n",
+                Prohibition::Unknown,
+            ),
         ];
         for (error, file, text, expected) in cases {
             let setting = |path: &str| (path == *file).then(|| (*text).to_owned());
@@ -506,18 +372,19 @@ mod tests {
 
     #[test]
     fn a_missing_range_is_answered_with_the_command_that_lends_one() {
-        let error = Error::NoSubordinateIds {
-            user: "ann".to_owned(),
-            file: SUBUID,
-            option: "--add-subuids",
+        let lack = Lack::NoRange {
+            file: "/etc/subuid",
             first: 100_000,
-            last: 165_535,
         };
+        let user = "ann".to_owned();
+        let told = Isolation::SingleId { user, lack }.to_string();
         assert!(
-            error
-                .to_string()
-                .ends_with("as root run `usermod --add-subuids 100000-165535 ann`"),
-            "{error}"
+            told.contains("`ann` with a single user id (it has no range in /etc/subuid)"),
+            "{told}"
+        );
+        assert!(
+            told.contains("as root run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ann"),
+            "{told}"
         );
     }
 }

@@ -1,4 +1,7 @@
-//! What caller, supervisor and step tell each other over their one socket: JSON, one message a line, descriptors beside.
+//! What caller, supervisor and step tell each other: JSON, one message a line, descriptors beside.
+//!
+//! The supervisor has a socket on which it is asked for steps: a message for each, with the descriptors it is to have. One
+//! of them is the step's own socket, over which everything else about it goes.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -13,16 +16,33 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::groups::Membership;
 use crate::users::Identity;
 use crate::{Error, Spec};
 
-/// All that the supervisor has to know. A descriptor beside it is the standard input.
+/// The wish for a step. Beside it are its socket, then those of standard input, output and error that it says are there,
+/// and of its control group, in this order; in the place of others the step gets nothing.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) stdin: bool,
+    pub(crate) output: bool,
+    pub(crate) group: bool,
+}
+
+impl Order {
+    /// How many descriptors are beside it.
+    pub(crate) fn descriptors(self) -> usize {
+        1 + usize::from(self.stdin) + if self.output { 2 } else { 0 } + usize::from(self.group)
+    }
+}
+
+/// All that the step has to know.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Our process number: who has another parent has lost us already.
-    pub(crate) caller: i32,
     pub(crate) spec: Spec,
     pub(crate) identity: Identity,
+    /// The control groups that it has to enter by itself, and what keeps it from devices.
+    pub(crate) membership: Membership,
     /// The text of `/etc/hosts`.
     pub(crate) hosts: String,
     /// The text of `/etc/resolv.conf`.
@@ -103,15 +123,17 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-/// Sends one message, with at most one descriptor.
-pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// How many descriptors one message can have beside it.
+const MOST_DESCRIPTORS: usize = 5;
+
+/// Sends one message, with some descriptors.
+pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
-    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        beside.push(SendAncillaryMessage::ScmRights(&fds));
+    if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("too many descriptors for one message"));
     }
     let mut sent = 0;
     while sent < bytes.len() {
@@ -167,7 +189,7 @@ impl Inbox {
     /// Waits for more; false at the end.
     pub(crate) fn fill(&mut self) -> io::Result<bool> {
         let mut piece = vec![0; 64 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
         let count = match recvmsg(
             &self.socket,
@@ -199,6 +221,13 @@ impl Inbox {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl From<Inbox> for OwnedFd {
+    /// The socket; what was received and not taken is lost.
+    fn from(inbox: Inbox) -> OwnedFd {
+        inbox.socket
     }
 }
 

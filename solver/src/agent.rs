@@ -68,7 +68,11 @@ impl AgentSocket {
         };
         let path = folder.path().join("socket");
         let listener = listen(folder.path())?;
-        std::os::unix::fs::lchown(&path, Some(attributes.user), Some(attributes.group))?;
+        match std::os::unix::fs::lchown(&path, Some(attributes.user), Some(attributes.group)) {
+            // An id that nobody can be here: the socket stays root's.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            given => given?,
+        }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(attributes.mode & 0o777))?;
         let over = Arc::new(AtomicBool::new(false));
         let listening = std::thread::spawn({

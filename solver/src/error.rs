@@ -1,6 +1,7 @@
 //! Why a build did not reach its target.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use graph::SourceLines;
 
@@ -29,6 +30,9 @@ pub enum Error {
 /// What went wrong in one step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
+    /// A result elsewhere did not arrive in the time that may be spent on waiting for such.
+    #[error("no more time is to be spent on waiting for results of other places")]
+    NotWaitedFor,
     /// The process ended otherwise than with code 0.
     #[error("process {command:?} did not complete successfully: {ending}")]
     Process {
@@ -38,6 +42,22 @@ pub enum StepError {
         ending: String,
         /// The process's exit code, if it had one.
         code: Option<i32>,
+    },
+    /// The process was killed, because it had no more memory.
+    #[error("process {command:?} did not complete successfully: {ending}")]
+    OutOfMemory {
+        /// The command, its words joined by blanks.
+        command: String,
+        /// Whose limit it was.
+        ending: String,
+    },
+    /// The process was killed, because it took too long.
+    #[error("process {command:?} was ended: it ran longer than {} (--step-timeout)", shown(*limit))]
+    TimedOut {
+        /// The command, its words joined by blanks.
+        command: String,
+        /// How long it might have run.
+        limit: Duration,
     },
     /// The process could not be started.
     #[error("process {command:?} could not be started: {source}")]
@@ -160,6 +180,16 @@ pub enum StepError {
     /// The build was stopped while the step ran.
     #[error("the build was cancelled")]
     Cancelled,
+}
+
+/// `90s`, `1h30m`: in whole seconds, as limits are given.
+#[must_use]
+pub fn shown(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let parts = units.into_iter().filter(|(count, _)| *count > 0);
+    let text: String = parts.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// An error and its causes in one line.

@@ -124,12 +124,14 @@ impl Reporter {
     #[must_use]
     pub fn start(&self, name: impl Into<String>) -> Step {
         let step = StepId(self.next.fetch_add(1, Ordering::Relaxed));
+        let name = name.into();
         (self.sink)(Event::Started {
             step,
-            name: name.into(),
+            name: name.clone(),
         });
         Step {
             id: step,
+            name,
             sink: self.sink.clone(),
             ended: false,
         }
@@ -145,6 +147,7 @@ impl fmt::Debug for Reporter {
 /// A step under way. Dropped before its end it counts as cancelled.
 pub struct Step {
     id: StepId,
+    name: String,
     sink: Sink,
     ended: bool,
 }
@@ -154,6 +157,12 @@ impl Step {
     #[must_use]
     pub fn id(&self) -> StepId {
         self.id
+    }
+
+    /// Its name, as it is shown.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Reports a line that its process wrote.

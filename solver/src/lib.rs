@@ -11,6 +11,7 @@
 //! process or another on the same store, is done once, under a lock named by its key.
 //!
 //! What this crate does not know: Dockerfiles, registries (it asks an [`oci::Fetch`]), terminals (it sends [`Event`]s).
+#![forbid(unsafe_code)]
 
 mod agent;
 mod error;
@@ -20,6 +21,7 @@ pub mod files;
 mod import;
 mod key;
 mod log;
+mod mask;
 mod ops;
 mod readings;
 mod remotes;
@@ -27,12 +29,13 @@ mod results;
 mod session;
 mod solve;
 mod trees;
+mod wait;
 
-pub use error::{Error, StepError};
+pub use error::{Error, StepError, shown as shown_duration};
 pub use event::{Event, Failure, Meter, Outcome, Reporter, Sink, Step, StepId, Stream};
-pub use import::{Import, Imported};
+pub use import::{Earlier, Import, Imported, Leave};
 pub use ops::image::{fetch_layers, pull};
 pub use remotes::{Identity, Landing, RemoteError, RemoteSource, Remotes};
 pub use results::{ResultTree, StepResult};
 pub use session::{Agent, Secret, Session};
-pub use solve::{Finished, Solved, Solver};
+pub use solve::{Attempt, BeforeRun, Finished, Solved, Solver};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cache::{CacheKey, Snapshot};
+use cache::{CacheKey, Snapshot, Store};
 use graph::{Op, VertexId};
 
-use crate::Imported;
 use crate::solve::{Build, Found};
+use crate::{Imported, ops};
 
 /// The result of one step, with all that another store needs to know it by.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct StepResult {
     pub alias: Option<CacheKey>,
     /// Its tree.
     pub tree: ResultTree,
+    /// Its stage and text, by which other machines know it.
+    pub step: String,
 }
 
 /// Where the tree of a step is.
@@ -28,6 +30,17 @@ pub enum ResultTree {
     Here(Snapshot),
     /// Elsewhere: nobody needed its files.
     There(Arc<Imported>),
+}
+
+impl StepResult {
+    /// Its named inputs, as other machines name them too; nothing where they are not known here.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn inputs(&self, store: &Store) -> Result<Vec<(String, String)>, cache::Error> {
+        let components = store.components(&self.key)?.unwrap_or_default();
+        Ok(ops::own_components(&components))
+    }
 }
 
 impl Build {
@@ -50,6 +63,7 @@ impl Build {
                 vertex: id,
                 key: known.key,
                 alias: known.alias,
+                step: ops::step_text(vertex),
                 tree,
             }));
         }

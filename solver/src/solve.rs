@@ -7,6 +7,7 @@ mod remote;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cache::{CacheKey, Snapshot, Store};
 use futures_util::future::{join, join_all};
@@ -19,7 +20,7 @@ use self::asked::{Asked, Wish};
 use crate::readings::{Reading, reads_own_base};
 use crate::remotes::Remotes;
 use crate::trees::{self, Source, Sources};
-use crate::{Error, Failure, Import, Imported, Reporter, Session, Step, StepError, StepResult, ops};
+use crate::{Error, Failure, Import, Imported, Leave, Reporter, ResultTree, Session, Step, StepError, StepResult, ops};
 
 /// Everything a build needs besides its graph.
 #[derive(Clone)]
@@ -40,10 +41,20 @@ pub struct Solver {
     pub cancel: Cancel,
     /// What others recorded; asked for what the store does not have.
     pub imports: Option<Arc<dyn Import>>,
+    /// Says whether a target's tree may stay where it was found; `None` is never.
+    pub leave: Option<Arc<dyn Leave>>,
+    /// How much of the machine each process may take. Not a part of what is built, and of no key.
+    pub resources: sandbox::Resources,
+    /// How long each process may run; in no key either.
+    pub step_timeout: Option<Duration>,
+    /// A file of CA certificates that each process is shown and told of; in no key either.
+    pub certificates: Option<PathBuf>,
     /// How many steps work at the same time; `None` is as many as can.
     pub max_parallelism: Option<usize>,
     /// Is told of every tree of a vertex as soon as it is there.
     pub finished: Option<Finished>,
+    /// Must agree before a process is run.
+    pub before_run: Option<BeforeRun>,
     /// The build's name in the store, under which the logs of its steps are kept.
     pub build: String,
 }
@@ -51,11 +62,23 @@ pub struct Solver {
 /// Who is told that a vertex has its tree. Called between the work of steps: it must not wait for anything.
 pub type Finished = Arc<dyn Fn(VertexId, &Snapshot) + Send + Sync>;
 
+/// Whether processes may be run; asked for each that has to, and waited for. If not, the build is cancelled.
+pub type BeforeRun = Arc<dyn Fn() -> oci::BoxFuture<'static, bool> + Send + Sync>;
+
 /// What came out.
 #[derive(Clone, Debug)]
 pub struct Solved {
     /// The trees of the targets, in their order; `None` is the empty one.
-    pub snapshots: Vec<Option<Snapshot>>,
+    pub trees: Vec<Option<ResultTree>>,
+    /// Every step whose result is known now, made or found.
+    pub results: Vec<StepResult>,
+}
+
+/// How far a build came.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The trees of the targets, in their order; `None` is the empty one. Or why there are none.
+    pub targets: Result<Vec<Option<ResultTree>>, Error>,
     /// Every step whose result is known now, made or found.
     pub results: Vec<StepResult>,
 }
@@ -74,6 +97,12 @@ impl Solver {
     /// # Errors
     /// The first step that failed; the others were stopped. [`Error::Cancelled`] when the user stopped the build.
     pub async fn solve(&self, definition: Definition) -> Result<Solved, Error> {
+        let Attempt { targets, results } = self.attempt(definition).await;
+        targets.map(|trees| Solved { trees, results })
+    }
+
+    /// The same, of which the finished steps are told also where the targets were not reached.
+    pub async fn attempt(&self, definition: Definition) -> Attempt {
         let asked = definition.iter().map(|(id, _)| (id, Asked::default())).collect();
         let permits = Semaphore::new(self.max_parallelism.unwrap_or(Semaphore::MAX_PERMITS).max(1));
         let file_permits = Semaphore::new(FILE_WORK_AT_ONCE);
@@ -90,19 +119,17 @@ impl Solver {
         // Every key is needed for the targets'; inputs come first, so that hardly any has to wait for another.
         build.definition.iter().for_each(|(id, _)| build.wish_for_key(id));
         let targets = build.definition.targets();
-        targets.iter().flatten().for_each(|id| build.wish_for_tree(*id));
+        targets.iter().flatten().for_each(|id| build.wish_for_target(*id));
         build.certain_bases().into_iter().for_each(|id| build.wish_for_tree(id));
         build.answer_all(wished).await;
         let trees = targets.iter().map(|target| match target {
-            Some(id) => build.asked[id].snapshot.get().cloned(),
+            Some(id) => build.target(*id),
             None => Some(None),
         });
-        match trees.collect::<Option<Vec<_>>>() {
-            Some(snapshots) => Ok(Solved {
-                snapshots,
-                results: build.results(),
-            }),
-            None => Err(build.first_failure()),
+        let trees = trees.collect::<Option<Vec<_>>>();
+        Attempt {
+            targets: trees.ok_or_else(|| build.first_failure()),
+            results: build.results(),
         }
     }
 }
@@ -166,6 +193,29 @@ impl Build {
         bases
             .filter(|id| matches!(self.definition.vertex(*id).op, Op::Image(_)))
             .collect()
+    }
+
+    /// Makes the tree of a target, unless it may stay where it was found.
+    async fn settle(&self, id: VertexId) {
+        if let Some(leave) = &self.solver.leave
+            && let Ok(Known {
+                found: Found::There(imported),
+                ..
+            }) = self.known(id).await
+            && leave.may_stay(imported).await
+        {
+            // Each target is settled once.
+            let _ = self.asked[&id].left.set(imported.clone());
+        } else {
+            self.wish_for_tree(id);
+        }
+    }
+
+    /// The tree of a target, if it has come to be; `Some(None)` is the empty one.
+    fn target(&self, id: VertexId) -> Option<Option<ResultTree>> {
+        let asked = &self.asked[&id];
+        let made = asked.snapshot.get().map(|made| made.clone().map(ResultTree::Here));
+        made.or_else(|| asked.left.get().map(|left| Some(ResultTree::There(left.clone()))))
     }
 
     fn first_failure(&self) -> Error {
@@ -309,6 +359,11 @@ impl Build {
         }
         let (base, sources) = join(self.snapshot_below(vertex), self.sources(vertex)).await;
         let (base, sources) = (base?, sources?);
+        if let (Op::Exec(_), Some(may_run)) = (&vertex.op, &self.solver.before_run)
+            && !may_run().await
+        {
+            return Err(self.fail(vertex, None, StepError::Cancelled));
+        }
         let _permit = permit(&self.permits).await;
         let _file_permit = match vertex.op {
             Op::File(_) => Some(permit(&self.file_permits).await),
@@ -402,9 +457,17 @@ impl Build {
         let step = solver
             .reporter
             .start(format!("{} (fetching the result)", vertex.metadata.name));
-        let snapshot = {
-            let stack = (&imported.from, &imported.layers[..]);
-            ops::image::fetch_layers(&solver.store, &*solver.images, stack, &step, &solver.cancel).await
+        let stack = (&imported.from, &imported.layers[..]);
+        let fetching = ops::image::fetch_layers(&solver.store, &*solver.images, stack, &step, &solver.cancel);
+        let patience = async {
+            match &solver.imports {
+                Some(imports) => imports.patience().await,
+                None => std::future::pending().await,
+            }
+        };
+        let snapshot = tokio::select! {
+            fetched = fetching => fetched,
+            () = patience => Err(StepError::NotWaitedFor),
         };
         match snapshot {
             Ok(Some(snapshot)) => {
@@ -413,7 +476,8 @@ impl Build {
                 step.done();
                 Ok(Some(snapshot))
             }
-            Ok(None) => {
+            // Whoever has no more patience has said so.
+            Ok(None) | Err(StepError::NotWaitedFor) => {
                 step.done();
                 Ok(None)
             }

@@ -83,6 +83,7 @@ impl Sources {
     /// Where the tree of an input that is no context is mounted.
     pub(crate) fn path(&self, input: InputIndex) -> Result<PathBuf, StepError> {
         match self.tree(input)? {
+            Tree::Snapshot(tree) => Ok(tree.path().to_owned()),
             Tree::Directory(path) => Ok(path.to_owned()),
             Tree::Context(_) => unreachable!("a context is asked for its files, not for a place"),
         }
@@ -98,7 +99,7 @@ impl Sources {
                     let _ = mounted.set(mount(&self.store, snapshot.as_ref())?);
                 }
                 match mounted.get().expect("it was set above") {
-                    Mounted::Snapshot(tree) | Mounted::Nothing { tree, .. } => Ok(Tree::Directory(tree.path())),
+                    Mounted::Snapshot(tree) | Mounted::Nothing { tree, .. } => Ok(Tree::Snapshot(tree)),
                 }
             }
         }
@@ -144,5 +145,9 @@ pub(crate) fn open_context(session: &Session, store: &Store, local: &LocalSource
         .get(&local.context)
         .ok_or_else(|| StepError::NoContext(local.context.clone()))?;
     let name = Digest::of(path.as_os_str().as_encoded_bytes()).hex();
-    Ok(Context::open(path, &local.excludes, &store.stat_cache_path(&name))?)
+    let known = files::KnownFiles {
+        file: store.stat_cache_path(&name),
+        spare: store.spare_path(),
+    };
+    Ok(Context::open(path, &local.excludes, known)?)
 }

@@ -22,8 +22,8 @@ use graph::{
 use oci::{Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, ImageName, Platform, PortError, ResolvedImage};
 use sandbox::{Cancel, Executor, Exit, Spec};
 use solver::{
-    Error, Event, Identity, Import, Imported, Landing, Outcome, RemoteError, RemoteSource, Remotes, Reporter, Session,
-    Solver, Step,
+    Error, Event, Identity, Import, Imported, Landing, Leave, Outcome, RemoteError, RemoteSource, Remotes, Reporter,
+    ResultTree, Session, Solver, Step,
 };
 
 /// "Runs" a command by writing its first word into the file named by its second; `fail` fails, `wait` waits for another.
@@ -133,6 +133,7 @@ struct World {
     events: Arc<Mutex<Vec<String>>>,
     parallelism: Option<usize>,
     imports: Option<Arc<dyn Import>>,
+    leave: Option<Arc<dyn Leave>>,
     /// The vertices that had their trees, in this order.
     finished: Arc<Mutex<Vec<VertexId>>>,
 }
@@ -152,6 +153,7 @@ impl World {
             events: Arc::default(),
             parallelism: None,
             imports: None,
+            leave: None,
             finished: Arc::default(),
         })
     }
@@ -191,7 +193,12 @@ impl World {
             })),
             cancel: Cancel::new(),
             imports: self.imports.clone(),
+            leave: self.leave.clone(),
             finished: Some(Arc::new(move |id, _| finished.lock().unwrap().push(id))),
+            before_run: None,
+            step_timeout: None,
+            certificates: None,
+            resources: sandbox::Resources::default(),
             max_parallelism: self.parallelism,
             build: "test".to_owned(),
         };
@@ -202,7 +209,10 @@ impl World {
         let solved = runtime.block_on(solver.solve(definition));
         let ran = std::mem::take(&mut *self.executor.ran.lock().unwrap());
         (
-            solved.map(|solved| solved.snapshots[0].as_ref().map(cache::Snapshot::directory)),
+            solved.map(|solved| match solved.trees[0].as_ref()? {
+                ResultTree::Here(snapshot) => Some(snapshot.directory()),
+                ResultTree::There(imported) => Some(PathBuf::from(imported.from.to_string())),
+            }),
             ran,
         )
     }
@@ -366,6 +376,37 @@ fn a_result_elsewhere_that_cannot_be_had_is_made_here() {
         .filter(|said| said.starts_with("done again here: "))
         .count();
     assert_eq!(excuses, 2, "{:?}", world.said());
+}
+
+/// Is content with any result wherever it is, or with none.
+struct Content(bool);
+
+impl Leave for Content {
+    fn may_stay<'a>(&'a self, _: &'a Imported) -> BoxFuture<'a, bool> {
+        Box::pin(async { self.0 })
+    }
+}
+
+#[test]
+fn a_target_may_stay_elsewhere_and_what_stands_on_another_may_not() {
+    let Some(mut world) = World::new() else { return };
+    world.imports = Some(Arc::new(Boaster));
+    for (content, runs) in [(true, vec![]), (false, vec!["x one", "y two"])] {
+        world.leave = Some(Arc::new(Content(content)));
+        let mut builder = Builder::new();
+        let one = run(&mut builder, None, "x one");
+        let two = run(&mut builder, Some(one), "y two");
+        let (result, ran) = world.build(builder.finish(Some(two)));
+        assert_eq!(ran, runs);
+        assert_eq!(result.unwrap().unwrap().ends_with("library/elsewhere:latest"), content);
+    }
+    // A step that is unknown needs the tree below it.
+    world.imports = None;
+    world.leave = Some(Arc::new(Content(true)));
+    let mut builder = Builder::new();
+    let one = run(&mut builder, None, "x one");
+    let other = run(&mut builder, Some(one), "y other");
+    assert_eq!(world.build(builder.finish(Some(other))).1, ["y other"]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use frontend::{Demand, Outline, Target, Warning};
 use graph::SourceLines;
 use serde::Serialize;
 
+use crate::ui::text::harmless_json;
+
 #[derive(Serialize)]
 struct Location {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -271,7 +273,7 @@ fn write(value: &impl Serialize) -> String {
         }
     }
     out.push('\n');
-    out
+    harmless_json(&out)
 }
 
 #[cfg(test)]

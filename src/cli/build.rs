@@ -2,12 +2,17 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use graph::Ulimit;
 
 use super::call::CallArgs;
+use super::images::SpaceArgs;
 use super::not_yet::NotYet;
+use super::reach::ReachArgs;
+use super::resources::ResourceArgs;
+use super::transfers::TransferArgs;
 use super::values::{self, ExtraHost, Pair};
 use crate::ui::Mode;
 
@@ -27,9 +32,17 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) run: RunStepArgs,
 
+    /// How much each RUN may take.
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+
     /// What comes out.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+
+    /// How bytes move.
+    #[command(flatten, next_help_heading = "Registries")]
+    pub(crate) transfers: TransferArgs,
 
     /// What is asked instead.
     #[command(flatten)]
@@ -38,6 +51,14 @@ pub(crate) struct BuildArgs {
     /// How the work is done.
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+
+    /// How much is kept.
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub(crate) registries: ReachArgs,
 
     /// What cannot be had.
     #[command(flatten)]
@@ -64,7 +85,7 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "NAME=SOURCE", value_parser = values::named)]
     pub(crate) build_context: Vec<(String, String)>,
 
-    /// Where results of steps may be found besides the store: REF, type=registry|local,…
+    /// Where results of steps may be found besides the store: REF, type=registry|local|s3|gha,…
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
 
@@ -145,11 +166,15 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) push: bool,
 
+    /// Do not ask registries before the first RUN whether they may be pushed to
+    #[arg(long)]
+    pub(crate) no_push_probe: bool,
+
     /// Load the image into docker or podman
     #[arg(long)]
     pub(crate) load: bool,
 
-    /// Where results of steps are kept besides the store: type=registry|local|inline,…
+    /// Where results of steps are kept besides the store: type=registry|local|inline|s3|gha,…
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
 
@@ -161,6 +186,10 @@ pub(crate) struct OutputArgs {
     /// Write the image's ID to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write the digest of the image, or of the index, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
 
     /// Write what is known of the result to a file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -191,9 +220,36 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// How long to wait for caches, to be read and to be written, for example 30s [env: RBUILD_CACHE_BUDGET]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) cache_budget: Option<Duration>,
+
     /// How many steps may run at the same time [default: all that can]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_parallelism: Option<u32>,
+
+    /// Whether this is a job of a pipeline: the log in groups, marks at lines, outputs [default: as CI says]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = yes_or_no
+    )]
+    pub(crate) ci: Option<bool>,
+
+    /// Give up when the build takes longer, for example 90s, 30m
+    #[arg(long, value_name = "DURATION", value_parser = values::time_limit)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Give up when a RUN takes longer
+    #[arg(long, value_name = "DURATION", value_parser = values::time_limit)]
+    pub(crate) step_timeout: Option<Duration>,
+
+    /// How long results may still be brought to --cache-to after SIGTERM [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) grace: Option<Duration>,
 
     /// Show progress as: auto, plain, tty, quiet, none, rawjson
     #[arg(long, value_name = "MODE", default_value = "auto", hide_default_value = true, value_parser = progress)]
@@ -221,6 +277,10 @@ pub(crate) enum Network {
     None,
     /// That of the host
     Host,
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    super::boolean(text).ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn progress(text: &str) -> Result<Mode, String> {

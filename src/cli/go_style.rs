@@ -28,13 +28,18 @@ pub(crate) fn normalized(mut words: Vec<OsString>, grammar: &clap::Command) -> V
     }
 }
 
-/// The place of the first word that is not `--root`, which stands before commands too.
+/// Flags with a value that stand before commands too.
+const GLOBAL: [&str; 3] = ["--root", "--trace", "--ca-file"];
+
+/// The place of the first word that is no global flag.
 fn first_own_word(words: &[OsString]) -> Option<usize> {
     let mut place = 1;
     while let Some(word) = words.get(place) {
-        if word == "--root" {
+        let text = word.to_string_lossy();
+        let has_value = |flag: &str| text.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
+        if GLOBAL.iter().any(|flag| word == *flag) {
             place += 2;
-        } else if word.as_encoded_bytes().starts_with(b"--root=") {
+        } else if GLOBAL.iter().any(|flag| has_value(flag)) {
             place += 1;
         } else {
             return Some(place);

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cache::Amount;
 use clap::{Args, Subcommand, ValueEnum};
 use oci::{Platform, Reference};
 
+use super::reach::ReachArgs;
+use super::resources::ResourceArgs;
+use super::transfers::{ConnectionArgs, TransferArgs};
 use super::values;
 
 /// `rbuild pull`.
@@ -19,9 +23,17 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
 
+    /// How bytes move.
+    #[command(flatten)]
+    pub(crate) connections: ConnectionArgs,
+
     /// Print nothing but the digest
     #[arg(short, long)]
     pub(crate) quiet: bool,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub(crate) registries: ReachArgs,
 }
 
 /// `rbuild push`.
@@ -43,9 +55,58 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     pub(crate) force_compression: bool,
 
+    /// How bytes move.
+    #[command(flatten)]
+    pub(crate) transfers: TransferArgs,
+
     /// Print nothing but the digest
     #[arg(short, long)]
     pub(crate) quiet: bool,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub(crate) registries: ReachArgs,
+}
+
+/// `rbuild merge`.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct MergeArgs {
+    /// The images: names here or in a registry, oci-layout://DIR or oci-layout://DIR:TAG, archives of type=oci
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(crate) sources: Vec<String>,
+
+    /// Name of the result; may be given several times
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Vec<Reference>,
+
+    /// Push the result to its registry instead of keeping it here
+    #[arg(long)]
+    pub(crate) push: bool,
+
+    /// Write the result to a file: type=oci,dest=FILE
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Option<String>,
+
+    /// Annotation for the index: index:KEY=VALUE or index-descriptor:KEY=VALUE
+    #[arg(long, value_name = "TYPE:KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// How bytes move.
+    #[command(flatten)]
+    pub(crate) transfers: TransferArgs,
+
+    /// Print nothing but the digest
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub(crate) registries: ReachArgs,
 }
 
 /// `rbuild tag`.
@@ -83,6 +144,14 @@ pub(crate) enum TableFormat {
     Table,
     /// One JSON array
     Json,
+}
+
+/// `rbuild doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// How it is said: lines for people, or JSON
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: TableFormat,
 }
 
 /// `rbuild inspect`.
@@ -141,6 +210,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODE", default_value = "host")]
     pub(crate) network: super::build::Network,
 
+    /// How much it may take.
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+
     /// An image that is here: its name, or the beginning of its ID
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
@@ -161,9 +234,38 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) older_than: Option<Duration>,
 
-    /// Keep so much of what was used last, for example 10GB
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub(crate) keep_storage: Option<u64>,
+    /// How much.
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
+}
+
+/// How much space the store may take. A part of the disk can be given as well, for example 20%.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Space")]
+pub(crate) struct SpaceArgs {
+    /// Keep no more cache than this, for example 10GB or 20%; images with names do not count [env: RBUILD_KEEP_STORAGE]
+    #[arg(long, visible_alias = "max-used-space", value_name = "SIZE", value_parser = values::amount)]
+    pub(crate) keep_storage: Option<Amount>,
+
+    /// Keep so much of the disk free [env: RBUILD_MIN_FREE_SPACE]
+    #[arg(long, value_name = "SIZE", value_parser = values::amount)]
+    pub(crate) min_free_space: Option<Amount>,
+
+    /// But never keep less cache than this [env: RBUILD_RESERVED_SPACE]
+    #[arg(long, value_name = "SIZE", value_parser = values::amount)]
+    pub(crate) reserved_space: Option<Amount>,
+}
+
+/// `rbuild du`.
+#[derive(Debug, Args)]
+pub(crate) struct DuArgs {
+    /// Tell of each thing all that is known, and of each image what it shares
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: TableFormat,
 }
 
 /// `rbuild completions`.
@@ -197,6 +299,12 @@ pub(crate) enum DebugCommand {
         /// Variables: NAME=VALUE
         #[arg(value_parser = values::pair)]
         variables: Vec<values::Pair>,
+    },
+    /// Verifies the whole store: hashes every blob, reads every tree, looks where every row leads
+    Fsck {
+        /// Remove what nobody needs and forget what is damaged, so that it is made or fetched again
+        #[arg(long)]
+        repair: bool,
     },
     /// Waits for an archive on standard input, then becomes the program that loads it
     LoadWhenReady {

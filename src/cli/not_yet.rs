@@ -11,20 +11,8 @@ enum Takes {
     Nothing,
 }
 
-/// The name, its short form, what it takes, and what to say besides that it is not supported.
-const FLAGS: &[(&str, Option<char>, Takes, &str)] = &[
-    ("cgroup-parent", None, Takes::Value, YET),
-    ("cpu-period", None, Takes::Value, YET),
-    ("cpu-quota", None, Takes::Value, YET),
-    ("cpu-shares", Some('c'), Takes::Value, YET),
-    ("cpuset-cpus", None, Takes::Value, YET),
-    ("cpuset-mems", None, Takes::Value, YET),
-    ("memory", Some('m'), Takes::Value, YET),
-    ("memory-swap", None, Takes::Value, YET),
-    ("policy", None, Takes::Value, YET),
-    ("resource", None, Takes::Value, YET),
-    ("proxy-network", None, Takes::Nothing, YET),
-];
+/// The name, what it takes, and what to say besides that it is not supported.
+const FLAGS: &[(&str, Takes, &str)] = &[("policy", Takes::Value, YET), ("proxy-network", Takes::Nothing, YET)];
 const YET: &str = "";
 
 /// Flags that docker accepts and ignores.
@@ -57,7 +45,7 @@ impl NotYet {
     /// What to tell the user about the first of them.
     pub(crate) fn complaint(&self) -> Option<String> {
         let name = self.typed.first()?;
-        let (_, _, _, reason) = FLAGS.iter().find(|(flag, ..)| flag == name)?;
+        let (_, _, reason) = FLAGS.iter().find(|(flag, ..)| flag == name)?;
         Some(match *reason {
             YET => format!("--{name} is not supported yet"),
             reason => format!("--{name} is not supported: {reason}"),
@@ -97,12 +85,8 @@ impl Args for NotYet {
         for (name, takes, _) in DEPRECATED {
             command = command.arg(hidden(name, takes));
         }
-        for (name, short, takes, _) in FLAGS {
-            let mut flag = hidden(name, *takes);
-            if let Some(short) = short {
-                flag = flag.short(*short);
-            }
-            command = command.arg(flag);
+        for (name, takes, _) in FLAGS {
+            command = command.arg(hidden(name, *takes));
         }
         for name in IGNORED {
             command = command.arg(Arg::new(name).long(name).hide(true).action(ArgAction::SetTrue));

@@ -78,8 +78,8 @@ fn of_single_values_the_last_counts_and_lists_grow() {
 
 #[test]
 fn flags_not_supported_are_refused_by_name() {
-    let complaint = build("-m 1g .").not_yet.complaint();
-    assert_eq!(complaint.as_deref(), Some("--memory is not supported yet"));
+    let complaint = build("--policy x .").not_yet.complaint();
+    assert_eq!(complaint.as_deref(), Some("--policy is not supported yet"));
     assert_eq!(build("--rm --force-rm --compress .").not_yet.complaint(), None);
     assert_eq!(
         build("--squash --security-opt a --isolation b .")

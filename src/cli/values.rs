@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use cache::Amount;
 use graph::Ulimit;
 
 /// `KEY=value`, or `KEY` alone, whose value is then looked up in the environment.
@@ -70,6 +71,20 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A size, or so many hundredths of the disk: `20%`.
+pub(crate) fn amount(text: &str) -> Result<Amount, String> {
+    let Some(percent) = text.trim().strip_suffix('%') else {
+        return match size(text) {
+            Ok(bytes) => Ok(Amount::Bytes(bytes)),
+            Err(_) => Err("expected a size such as `10GB`, or a part of the disk such as `20%`".to_owned()),
+        };
+    };
+    let percent = percent.trim_end().parse().ok().filter(|percent| *percent <= 100);
+    percent
+        .map(Amount::Percent)
+        .ok_or_else(|| "expected 0% to 100% of the disk".to_owned())
+}
+
 /// `90s`, `24h`, `7d`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a duration such as `24h`, `7d` or `1h30m`".to_owned();
@@ -96,6 +111,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         rest = characters.as_str();
     }
     Ok(Duration::from_secs(total))
+}
+
+/// A duration in which something can be done.
+pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can be done in no time".to_owned()),
+        limit => Ok(limit),
+    }
 }
 
 const LIMITS: [&str; 15] = [

@@ -18,6 +18,7 @@ pub(crate) fn run(command: DebugCommand) -> Result<ExitCode, CommandError> {
     match command {
         DebugCommand::Ast { file } => ast(&file),
         DebugCommand::Words { word, variables } => words(&word, variables),
+        DebugCommand::Fsck { .. } => unreachable!("served with the store"),
         DebugCommand::LoadWhenReady { program } => load::wait_and_become(&program),
     }
 }

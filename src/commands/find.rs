@@ -98,6 +98,13 @@ fn found(
     image: &StoredImage,
     name: Option<Reference>,
 ) -> Result<Found, CommandError> {
+    // From here on its parts stay, also if its name is taken away.
+    if store.image(&image.name).map_err(store_failed)?.is_none() {
+        return Err(CommandError::failed(format!(
+            "image {} was just removed",
+            image.name.familiar()
+        )));
+    }
     let same = stored
         .iter()
         .filter(|other| other.manifest.digest == image.manifest.digest);

@@ -9,7 +9,7 @@ use oci::{Digest, Reference};
 use serde_json::{Value, json};
 
 use super::table::{self, Table};
-use super::{Setting, answer, store_failed};
+use super::{Setting, answer, answer_document, store_failed};
 use crate::cli::{ImagesArgs, TableFormat};
 use crate::error::CommandError;
 use crate::ui::text;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ImagesArgs, setting: &Setting) -> Result<ExitCode, Comm
         (false, TableFormat::Table) => answer(as_table(&images)),
         (false, TableFormat::Json) => {
             let list: Vec<Value> = images.iter().map(Listed::as_json).collect();
-            answer(format_args!("{:#}\n", Value::from(list)))
+            answer_document(&Value::from(list))
         }
     }
 }

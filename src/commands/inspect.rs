@@ -7,7 +7,7 @@ use oci::{ChainId, Reference};
 use serde_json::{Value, json};
 
 use super::find::{self, Found};
-use super::{Setting, answer};
+use super::{Setting, answer_document};
 use crate::cli::InspectArgs;
 use crate::error::CommandError;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &InspectArgs, setting: &Setting) -> Result<ExitCode, Com
         };
         described.push(describe(&found, image));
     }
-    answer(format_args!("{:#}\n", Value::from(described)))
+    answer_document(&Value::from(described))
 }
 
 /// What there is to say of what was found, and of the `image` in it.

@@ -2,14 +2,19 @@
 
 pub(crate) mod completions;
 pub(crate) mod debug;
+pub(crate) mod doctor;
 pub(crate) mod du;
+mod explain;
 mod find;
+pub(crate) mod fsck;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod merge;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod registry;
 pub(crate) mod rmi;
 pub(crate) mod run;
 mod table;
@@ -18,24 +23,35 @@ pub(crate) mod version;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
-use cache::Store;
+use cache::{Limits, Ownership, Store};
 use sandbox::Isolation;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, DebugArgs, DebugCommand, SpaceArgs};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::request::{self, BuildRequest};
-use crate::{build, call, timeline};
+use crate::trust::{self, Bundle};
+use crate::ui::text::{harmless_json, harmless_lines};
+use crate::{build, call, reach, timeline};
 
 /// Where a command works.
 pub(crate) struct Setting {
     /// The store's directory.
-    pub(crate) root: PathBuf,
+    root: PathBuf,
     /// What was found around the program at its start.
     pub(crate) environment: Environment,
+    /// Who keeps the owners of files where this process has come to.
+    ownership: Ownership,
+    /// What is heeded of the disk.
+    limits: Limits,
+    /// How registries are reached.
+    pub(crate) registries: ::registry::ClientOptions,
+    store: OnceLock<Store>,
+    bundle: OnceLock<Arc<Bundle>>,
 }
 
 /// Does what was typed.
@@ -55,14 +71,29 @@ pub(crate) fn run(cli: Cli, environment: Environment) -> Result<ExitCode, Comman
     serve(cli, environment)
 }
 
-fn serve(cli: Cli, environment: Environment) -> Result<ExitCode, CommandError> {
+fn serve(cli: Cli, mut environment: Environment) -> Result<ExitCode, CommandError> {
+    environment.certificates = trust::file(cli.ca_file.as_deref(), &environment)?;
+    let registries = match cli.command.registries() {
+        Some(typed) => reach::options(&typed, &environment)?,
+        None => ::registry::ClientOptions::default(),
+    };
     let root = || request::store_root(cli.root.as_deref(), &environment);
     match cli.command {
         Command::Version => version::run(),
         Command::Completions(args) => completions::run(&args),
+        Command::Debug(DebugArgs {
+            command: DebugCommand::Fsck { repair },
+        }) => {
+            let root = root()?;
+            let ownership = ownership(&enter()?);
+            fsck::run(repair, &Setting::new(root, environment, ownership, Limits::default()))
+        }
         Command::Debug(args) => debug::run(args.command),
+        Command::Registry(args) => block_on(registry::run(args.command, &registries)),
+        Command::Doctor(args) => doctor::run(&args, &root()?, &environment),
         Command::Build(args) => {
             let root = root()?;
+            let limits = request::limits(&args.space, &environment)?;
             let is_debugged = args.work.debug;
             let request = {
                 let _span = trace::span("read request");
@@ -74,46 +105,116 @@ fn serve(cli: Cli, environment: Environment) -> Result<ExitCode, CommandError> {
             }
             if let Some(call) = request.call.take() {
                 // A question runs nothing, so it is answered also where nothing can be isolated.
-                let _ = sandbox::enter();
-                let setting = Setting { root, environment };
+                let ownership = sandbox::enter().map_or(Ownership::Kept, |isolation| ownership(&isolation));
+                let setting = Setting::new(root, environment, ownership, limits).reaching(registries);
                 return block_on(call::run(&call, request, &setting));
             }
+            let mut registries = registries;
+            registries.insecure.extend(request.insecure.iter().cloned());
             let isolation = enter()?;
-            let setting = Setting { root, environment };
+            let setting = Setting::new(root, environment, ownership(&isolation), limits).reaching(registries);
             block_on(build::run(request, &setting, &isolation))?;
             Ok(ExitCode::SUCCESS)
         }
         other => {
-            let root = root()?;
-            on_the_store(other, &Setting { root, environment })
+            let (root, limits) = (root()?, request::limits(&SpaceArgs::default(), &environment)?);
+            let setting = |ownership| Setting::new(root, environment, ownership, limits).reaching(registries);
+            on_the_store(other, setting)
         }
     }
 }
 
 /// Commands that need the store's files.
-fn on_the_store(command: Command, setting: &Setting) -> Result<ExitCode, CommandError> {
+fn on_the_store(command: Command, setting: impl FnOnce(Ownership) -> Setting) -> Result<ExitCode, CommandError> {
     let isolation = enter()?;
+    let setting = &setting(ownership(&isolation));
     match command {
         Command::Pull(args) => block_on(pull::run(args, setting)),
         Command::Push(args) => block_on(push::run(args, setting)),
-        Command::Run(args) => run::run(args, setting, &isolation),
+        Command::Merge(args) => block_on(merge::run(args, setting)),
+        Command::Run(args) => run::run(*args, setting, &isolation),
         Command::Tag(args) => tag::run(&args, setting),
         Command::Images(args) => images::run(&args, setting),
         Command::Inspect(args) => inspect::run(&args, setting),
         Command::Rmi(args) => rmi::run(&args, setting),
-        Command::Du => du::run(setting),
+        Command::Du(args) => du::run(&args, setting),
         Command::Prune(args) => prune::run(&args, setting),
-        Command::Build(_) | Command::Version | Command::Completions(_) | Command::Debug(_) => {
+        Command::Build(_)
+        | Command::Version
+        | Command::Completions(_)
+        | Command::Doctor(_)
+        | Command::Registry(_)
+        | Command::Debug(_) => {
             unreachable!("served without the store's namespaces")
         }
     }
 }
 
 impl Setting {
-    /// Opens the store.
+    fn new(root: PathBuf, environment: Environment, ownership: Ownership, limits: Limits) -> Setting {
+        let store = OnceLock::new();
+        Setting {
+            root,
+            environment,
+            ownership,
+            limits,
+            registries: ::registry::ClientOptions::default(),
+            store,
+            bundle: OnceLock::new(),
+        }
+    }
+
+    /// What programs are to trust, if that is more than the system does. Made once.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn bundle(&self, store: &Store) -> Result<Option<Arc<Bundle>>, CommandError> {
+        let Some(file) = &self.environment.certificates else {
+            return Ok(None);
+        };
+        if self.bundle.get().is_none() {
+            let made = Bundle::make(store, file, &self.environment)?;
+            let _ = self.bundle.set(Arc::new(made));
+        }
+        Ok(self.bundle.get().cloned())
+    }
+
+    /// The store's directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is heeded of the disk.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The same, with registries reached in that way.
+    fn reaching(self, registries: ::registry::ClientOptions) -> Setting {
+        Setting { registries, ..self }
+    }
+
+    /// The store, opened once: what was found in it stays to the end of the command.
+    pub(crate) fn open_store(&self) -> Result<Store, cache::Error> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let store = Store::open_with(&self.root, self.ownership)?;
+        store.limit(self.limits);
+        Ok(self.store.get_or_init(|| store).clone())
+    }
+
     fn store(&self) -> Result<Store, CommandError> {
         let failed = |error| CommandError::failed("cannot open the store").because(&error);
-        Store::open(&self.root).map_err(failed)
+        self.open_store().map_err(failed)
+    }
+}
+
+/// Without other ids no file can be given to another: then it is recorded whose it should be.
+pub(crate) fn ownership(isolation: &Isolation) -> Ownership {
+    match isolation.has_single_id() {
+        true => Ownership::Recorded,
+        false => Ownership::Kept,
     }
 }
 
@@ -136,15 +237,22 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
     result
 }
 
-/// Writes an answer to standard output. A reader that has gone, as in `rbuild images | head -1`, has had enough.
+/// Writes an answer to standard output, made harmless. A reader that has gone, as in `rbuild images | head -1`, has had
+/// enough.
 pub(crate) fn answer(text: impl Display) -> Result<ExitCode, CommandError> {
+    let text = harmless_lines(&text.to_string());
     let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandError::failed("cannot write to standard output").because(&error))
         }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The same for an answer that programs read.
+fn answer_document(value: &serde_json::Value) -> Result<ExitCode, CommandError> {
+    answer(harmless_json(&format!("{value:#}\n")))
 }
 
 /// Turns a failure of the store into one of the command.

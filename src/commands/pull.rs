@@ -12,8 +12,8 @@ use solver::{Failure, Reporter, Step};
 use super::{Setting, answer, store_failed};
 use crate::cli::PullArgs;
 use crate::error::CommandError;
-use crate::images::{self, Images, Pull};
-use crate::interrupt::Signals;
+use crate::images::{Images, Pull};
+use crate::interrupt::{Signals, TimeLimits};
 use crate::request;
 use crate::ui::{self, Mode};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: PullArgs, setting: &Setting) -> Result<ExitCode, C
     let heading = format!("pulling {}", args.name.familiar());
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
-    let pulled = Signals::watch()?
+    let pulled = Signals::watch(TimeLimits::default())?
         .cancelling(&cancel, pull(&args, setting, &reporter, &cancel))
         .await;
     progress.finish();
@@ -43,7 +43,8 @@ async fn pull(
     cancel: &Cancel,
 ) -> Result<ResolvedImage, CommandError> {
     let store = setting.store()?;
-    let options = images::client_options(&setting.environment);
+    store.describe(&format!("pull of {}", args.name));
+    let options = args.connections.applied_to(setting.registries.clone());
     let images = Images::new(store.clone(), options, Pull::Always, reporter.clone());
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     let image = images.resolve(&ImageName::Registry(args.name.clone()), &platform).await;
@@ -98,6 +99,7 @@ async fn download(
         CommandError::failed(format!("failed to pull {}: layer {}", image.name, layer.digest)).because(error)
     };
     let mut content = images.blob(&image.name, layer).await.map_err(|error| lost(&error))?;
+    store.make_room(layer.size, layer.size).map_err(|error| lost(&error))?;
     let mut writer = store.blob_writer().map_err(store_failed)?;
     let work = tokio::task::spawn_blocking(move || std::io::copy(&mut content, &mut writer).map(|_| writer));
     let copied = work.await.map_err(|error| lost(&error))?;

@@ -12,7 +12,7 @@ use super::{Setting, answer, find};
 use crate::cli::PushArgs;
 use crate::deliver::Told;
 use crate::error::CommandError;
-use crate::interrupt::Signals;
+use crate::interrupt::{Signals, TimeLimits};
 use crate::ui::{self, Mode};
 use crate::{images, request};
 
@@ -27,13 +27,14 @@ pub(crate) async fn run(args: PushArgs, setting: &Setting) -> Result<ExitCode, C
         .map_err(|error| CommandError::usage("cannot push").because(&error))?
         .unwrap_or_default();
     let store = setting.store()?;
+    store.describe(&format!("push of {}", args.name));
     let found = find::find(&store, &args.name.to_string())?;
     let mode = if args.quiet { Mode::Quiet } else { Mode::Auto };
     let heading = format!("pushing {}", args.name.familiar());
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
     let work = push(&args, compression, &store, (found.bundle, setting), &reporter);
-    let pushed = Signals::watch()?.cancelling(&cancel, work).await;
+    let pushed = Signals::watch(TimeLimits::default())?.cancelling(&cancel, work).await;
     progress.finish();
     answer(format_args!("{}@{}\n", args.name.name(), pushed?))
 }
@@ -45,7 +46,8 @@ async fn push(
     (bundle, setting): (Bundle, &Setting),
     reporter: &Reporter,
 ) -> Result<Digest, CommandError> {
-    let client = registry::Client::new(images::client_options(&setting.environment));
+    let options = args.transfers.applied_to(setting.registries.clone());
+    let client = registry::Client::new(images::told(options, reporter));
     let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
     let step = reporter.start(format!("pushing {}", args.name));
     let names = std::slice::from_ref(&args.name);

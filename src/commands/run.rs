@@ -14,7 +14,7 @@ use crate::cli::values::Pair;
 use crate::cli::{self, RunArgs};
 use crate::environment::Environment;
 use crate::error::{CommandError, Kind};
-use crate::images::{self, Images, Pull};
+use crate::images::{Images, Pull};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a shell adds to the number of the signal that ended a process.
@@ -31,6 +31,7 @@ pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Re
         return Err(ours(CommandError::usage("-t: the input device is not a TTY")));
     }
     let store = setting.store().map_err(ours)?;
+    store.describe(&format!("run of {}", args.name));
     let found = find::find(&store, &args.name).map_err(ours)?;
     let Some(name) = found.name.as_ref().or(found.names.first()) else {
         return Err(ours(CommandError::failed(format!("image {} has no name", args.name))));
@@ -46,9 +47,9 @@ pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Re
     let spec = specification(tree.path(), &image.configuration.config, args, &setting.environment);
     let spec = spec.map_err(ours)?;
     let cancel = Cancel::new();
-    let exit = Namespaces
+    let exit = Namespaces::new()
         .run(&spec, &mut |_, _| {}, &cancel)
-        .map_err(|error| not_started(&error))?;
+        .map_err(|error| not_started(&error).under(isolation))?;
     Ok(code(exit))
 }
 
@@ -89,7 +90,7 @@ fn tree(
         CommandError::failed(format!("cannot unpack {}", name.familiar())).because(error)
     };
     let reporter = Reporter::silent();
-    let options = images::client_options(&setting.environment);
+    let options = setting.registries.clone();
     let images = Images::new(store.clone(), options, Pull::Missing, reporter.clone());
     let cancel = Cancel::new();
     super::block_on(async {
@@ -122,6 +123,7 @@ fn specification(
     if !spec.working_directory.starts_with('/') {
         spec.working_directory.insert(0, '/');
     }
+    spec.resources = args.resources.resources().map_err(CommandError::usage)?;
     spec.hostname = "rbuild".to_owned();
     spec.network = match args.network {
         cli::Network::Default | cli::Network::Host => Network::Host,
@@ -186,7 +188,7 @@ fn code(exit: Exit) -> ExitCode {
     let number = match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => SIGNALLED + signal,
-        Exit::OutOfMemory => SIGNALLED + SIGKILL,
+        Exit::OutOfMemory { .. } => SIGNALLED + SIGKILL,
     };
     ExitCode::from(u8::try_from(number).unwrap_or(u8::MAX))
 }

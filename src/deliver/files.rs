@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use export::{FileDest, OutputSpec, Skipped, Tree};
+use solver::ResultTree;
 
 use super::{Built, Delivery, failed};
 use crate::error::CommandError;
@@ -45,6 +46,7 @@ impl Delivery {
         let tree = |(built, mounted): (&Built, &'a MountedResult)| Tree {
             path: mounted.path(),
             platform: built.platform.clone(),
+            owners: mounted.tree.owners().clone(),
             is_apart,
         };
         self.results.iter().zip(mounted).map(tree).collect()
@@ -57,7 +59,8 @@ impl Delivery {
     }
 
     fn mount(&self, built: &Built) -> Result<MountedResult, cache::Error> {
-        if let Some(snapshot) = &built.snapshot {
+        // Who wants files has them here.
+        if let Some(ResultTree::Here(snapshot)) = &built.tree {
             return Ok(MountedResult {
                 tree: snapshot.mount(&self.store)?,
                 _empty: None,

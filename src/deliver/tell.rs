@@ -1,27 +1,27 @@
 //! What is said at the end of a build: its id, and the files that tell of it.
 
-use std::fs;
+use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 
 use export::Receipt;
 
 use crate::error::CommandError;
 use crate::request::BuildRequest;
 
-/// Says what came out: the id to standard output when asked to be quiet, and the files of `--iidfile` and
-/// `--metadata-file`.
+/// Says what came out: the id to standard output when asked to be quiet, and the files of `--iidfile`,
+/// `--digest-file` and `--metadata-file`.
 pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<(), CommandError> {
-    let failed = |path: &std::path::Path, error: io::Error| {
-        CommandError::failed(format!("failed to write {}", path.display())).because(&error)
-    };
     if let Some(path) = &request.metadata_file {
-        let metadata = receipt.map_or_else(|| serde_json::json!({}), export::metadata_json);
-        let text = serde_json::to_vec_pretty(&metadata).expect("metadata has only string keys");
-        replace(path, &text).map_err(|error| failed(path, error))?;
+        write_metadata(path, receipt)?;
     }
     let Some(receipt) = receipt else { return Ok(()) };
     if let Some(path) = &request.iidfile {
-        replace(path, receipt.id().to_string().as_bytes()).map_err(|error| failed(path, error))?;
+        replace(path, receipt.id().to_string().as_bytes()).map_err(|error| failed(path, &*error))?;
+    }
+    if let Some(path) = &request.digest_file {
+        let digest = receipt.descriptor.digest.to_string();
+        replace(path, digest.as_bytes()).map_err(|error| failed(path, &*error))?;
     }
     if request.quiet {
         let mut out = io::stdout().lock();
@@ -31,14 +31,26 @@ pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<
     Ok(())
 }
 
-/// Writes a small file whole or not at all.
-fn replace(path: &std::path::Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut beside = tempfile::Builder::new()
-        .prefix(".rbuild-")
-        .tempfile_in(folder.unwrap_or(std::path::Path::new(".")))?;
-    beside.write_all(content)?;
-    fs::set_permissions(beside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    beside.persist(path).map_err(|error| error.error)?;
-    Ok(())
+/// Writes what is known of the result to a file.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn write_metadata(path: &Path, receipt: Option<&Receipt>) -> Result<(), CommandError> {
+    let metadata = receipt.map_or_else(|| serde_json::json!({}), export::metadata_json);
+    let text = serde_json::to_vec_pretty(&metadata).expect("metadata has only string keys");
+    replace(path, &text).map_err(|error| failed(path, &*error))
+}
+
+fn failed(path: &Path, error: &(dyn Error + 'static)) -> CommandError {
+    CommandError::failed(format!("failed to write {}", path.display())).because(error)
+}
+
+/// Writes a small file whole or not at all, into a folder that is there.
+fn replace(path: &Path, content: &[u8]) -> Result<(), Box<dyn Error>> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::metadata(folder)?;
+    }
+    Ok(export::to_file(path, |file| {
+        file.write_all(content).map_err(export::Error::Write)
+    })?)
 }

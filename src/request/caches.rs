@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use export::records::{CachePlace, CacheSpecError, CacheTo};
 
+use crate::cli::values;
 use crate::environment::Environment;
 use crate::error::CommandError;
 
 /// The places of `--cache-from`.
 pub(super) fn from(typed: &[String], environment: &Environment) -> Result<Vec<CachePlace>, CommandError> {
+    let variables = |name: &str| environment.text(name).map(str::to_owned);
     let parse = |text: &String| {
-        let place = CachePlace::parse_from(text).map_err(|error| refuse("--cache-from", &error))?;
+        let place = CachePlace::parse_from(text, &variables).map_err(|error| refuse("--cache-from", &error))?;
         Ok(absolute(place, environment))
     };
     typed.iter().map(parse).collect()
@@ -28,14 +31,24 @@ pub(super) fn to(
         .and_then(|value| crate::cli::boolean(value))
         .filter(|wanted| *wanted)
         .map(|_| "type=inline");
+    let variables = |name: &str| environment.text(name).map(str::to_owned);
     let parse = |text: &str| {
-        let to = CacheTo::parse(text).map_err(|error| refuse("--cache-to", &error))?;
+        let to = CacheTo::parse(text, &variables).map_err(|error| refuse("--cache-to", &error))?;
         Ok(CacheTo {
             place: absolute(to.place, environment),
             ..to
         })
     };
     typed.iter().map(String::as_str).chain(inline).map(parse).collect()
+}
+
+/// How long is waited for those places: as typed, or as the environment says.
+pub(super) fn budget(typed: Option<Duration>, environment: &Environment) -> Result<Option<Duration>, CommandError> {
+    let Some(text) = environment.text("RBUILD_CACHE_BUDGET").filter(|_| typed.is_none()) else {
+        return Ok(typed);
+    };
+    let invalid = |reason: String| CommandError::usage(format!("invalid RBUILD_CACHE_BUDGET `{text}`: {reason}"));
+    values::duration(text).map(Some).map_err(invalid)
 }
 
 fn refuse(flag: &str, error: &CacheSpecError) -> CommandError {

@@ -10,6 +10,7 @@ use graph::git::{GitAddress, GitAddressError};
 use graph::{GitSource, HttpSource};
 use oci::ImageName;
 
+use super::small_file::{self, Unreadable};
 use crate::elsewhere::{ContextPlace, FILE_NAME};
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -96,9 +97,9 @@ pub(crate) fn excludes(own: Option<&Path>, context: &Path) -> Result<Vec<String>
     let failed = |error: &(dyn std::error::Error + 'static)| {
         CommandError::usage(format!("failed to build: failed to read {}", path.display())).because(error)
     };
-    match std::fs::read(&path) {
+    match small_file::read(&path) {
         Ok(bytes) => frontend::ignore::parse(&bytes).map_err(|error| failed(&error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(Unreadable::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(&error)),
     }
 }

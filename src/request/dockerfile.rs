@@ -1,9 +1,10 @@
 //! Finding and reading the Dockerfile, and the ignore file that belongs to it.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::small_file::{self, Unreadable};
 use crate::elsewhere::DockerfilePlace;
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -49,7 +50,10 @@ pub(crate) fn read(
 ) -> Result<DockerfileText, CommandError> {
     match asked {
         Some(path) if path == Path::new("-") => from_stdin(environment),
-        Some(path) => from_file(&environment.absolute(path), path.display().to_string()),
+        Some(path) => {
+            let absolute = environment.absolute(path);
+            taken(small_file::read_named(&absolute), &absolute, path.display().to_string())
+        }
         None => from_context(context),
     }
 }
@@ -60,10 +64,9 @@ pub(crate) fn from_stdin(environment: &Environment) -> Result<DockerfileText, Co
             "-f - reads the Dockerfile from standard input, which is a terminal",
         ));
     }
-    let mut text = Vec::new();
-    let read = io::stdin().lock().read_to_end(&mut text);
-    read.map_err(|error| CommandError::failed("failed to read dockerfile from standard input").because(&error))?;
-    Ok(DockerfileText::unnamed(text))
+    let text = small_file::read_to_end(io::stdin().lock());
+    let failed = |error| CommandError::failed("failed to read dockerfile from standard input").because(&error);
+    Ok(DockerfileText::unnamed(text.map_err(failed)?))
 }
 
 /// `Dockerfile`, or `dockerfile` where only that is there.
@@ -71,13 +74,13 @@ fn from_context(context: &Path) -> Result<DockerfileText, CommandError> {
     let lower = context.join("dockerfile");
     let path = context.join("Dockerfile");
     if !path.exists() && lower.exists() {
-        return from_file(&lower, "dockerfile".to_owned());
+        return taken(small_file::read(&lower), &lower, "dockerfile".to_owned());
     }
-    from_file(&path, "Dockerfile".to_owned())
+    taken(small_file::read(&path), &path, "Dockerfile".to_owned())
 }
 
-fn from_file(path: &Path, name: String) -> Result<DockerfileText, CommandError> {
-    match std::fs::read(path) {
+fn taken(read: Result<Vec<u8>, Unreadable>, path: &Path, name: String) -> Result<DockerfileText, CommandError> {
+    match read {
         Ok(text) => Ok(DockerfileText {
             name,
             text,
@@ -88,6 +91,9 @@ fn from_file(path: &Path, name: String) -> Result<DockerfileText, CommandError> 
                 "failed to build: failed to read dockerfile: open {name}: {}",
                 cause(&error)
             ));
+            if !matches!(error, Unreadable::Io(_)) {
+                return Err(failure.hint("a Dockerfile is a file of text; one that is elsewhere is named with -f"));
+            }
             Err(match nearby(path) {
                 Some(other) => failure.hint(format!("there is {}: give its path with -f", other.display())),
                 None => {
@@ -99,7 +105,10 @@ fn from_file(path: &Path, name: String) -> Result<DockerfileText, CommandError> 
 }
 
 /// In the words of Go, which people search for.
-fn cause(error: &io::Error) -> String {
+fn cause(error: &Unreadable) -> String {
+    let Unreadable::Io(error) = error else {
+        return error.to_string();
+    };
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

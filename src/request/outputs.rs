@@ -64,7 +64,7 @@ pub(crate) fn resolve(
 }
 
 /// Those of `--annotation`, which are for every image.
-fn annotations(typed: &[String]) -> Result<Vec<Annotation>, CommandError> {
+pub(crate) fn annotations(typed: &[String]) -> Result<Vec<Annotation>, CommandError> {
     let mut annotations = Vec::new();
     for text in typed {
         let parsed = Annotation::parse(text);
@@ -108,6 +108,7 @@ fn image(push: bool) -> OutputSpec {
         push,
         by_digest: false,
         store: true,
+        insecure: false,
     }
 }
 

@@ -9,11 +9,15 @@
 mod colours;
 mod excerpt;
 mod failure;
+mod grouped;
+mod narrator;
 mod plain;
 mod quiet;
 mod rawjson;
 mod room;
 mod steps;
+#[cfg(test)]
+mod testing;
 pub(crate) mod text;
 mod tty;
 mod warnings;
@@ -29,9 +33,10 @@ use solver::{Event, Reporter};
 pub(crate) use colours::Colours;
 pub(crate) use excerpt::{excerpt, excerpt_of_lines, lines};
 pub(crate) use failure::report;
-pub(crate) use steps::FailedStep;
+pub(crate) use steps::{Ended, Finished};
 pub(crate) use warnings::tell_warnings;
 
+use crate::ci::Service;
 use crate::timeline;
 use room::Room;
 use steps::Steps;
@@ -60,6 +65,9 @@ pub(crate) enum Mode {
     /// A JSON document for each event
     #[value(name = "rawjson")]
     RawJson,
+    /// Lines in groups, for the log of a pipeline
+    #[value(skip)]
+    Grouped(Service),
 }
 
 /// How the terminal wants to be treated.
@@ -101,6 +109,10 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
         Mode::Tty => Box::new(tty::Tty::new(screen, heading)),
         Mode::Auto if screen.is_terminal => Box::new(tty::Tty::new(screen, heading)),
         Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr(), heading.to_owned())),
+        Mode::Grouped(service) => {
+            let (out, start) = (io::stderr(), jiff::Timestamp::now());
+            Box::new(grouped::Grouped::new(out, service, start, heading.to_owned()))
+        }
         Mode::RawJson => Box::new(rawjson::RawJson::new(io::stderr(), jiff::Timestamp::now())),
         Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
     };
@@ -120,16 +132,16 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
 /// Says something before there is progress. With stderr gone there is nobody to tell.
 pub(crate) fn warn(texts: &[String]) {
     for text in texts {
-        let _ = writeln!(io::stderr(), "WARNING: {text}");
+        let _ = writeln!(io::stderr(), "WARNING: {}", text::harmless_lines(text));
     }
 }
 
 impl UiHandle {
-    /// Shows what is left and gives the steps that failed.
-    pub(crate) fn finish(self) -> Vec<FailedStep> {
+    /// Shows what is left and gives the steps that came to no good end.
+    pub(crate) fn finish(self) -> Ended {
         let _ = self.sender.send(Message::End);
         match self.thread.join() {
-            Ok(steps) => steps.failed(),
+            Ok(steps) => steps.ended(),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }

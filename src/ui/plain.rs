@@ -14,18 +14,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use solver::{Event, Outcome, StepId};
+use solver::{Event, StepId};
 
-use super::steps::{Item, Steps, step_of};
-use super::{Display, text};
+use super::Display;
+use super::narrator::{Narrator, Word};
+use super::steps::{Steps, step_of};
 
 /// A running step keeps the word at least so long.
 const ANTI_FLICKER: Duration = Duration::from_secs(5);
 /// No step waits longer for the word.
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// An item is shown again after so long, or after so great a part of it.
-const ITEM_PAUSE: Duration = Duration::from_secs(5);
-const ITEM_PART: f64 = 0.05;
 /// More waiting lines than this give a step the word at once, so that they need not be kept.
 const MAX_WAITING: usize = 5000;
 /// And more bytes of lines.
@@ -41,7 +39,7 @@ pub(crate) struct Plain<W> {
     spoken_since: Duration,
     /// What is not written yet.
     waiting: BTreeMap<StepId, Waiting>,
-    shown: BTreeMap<(StepId, String), (Duration, u64)>,
+    narrator: Narrator,
     any_written: bool,
 }
 
@@ -70,56 +68,31 @@ impl<W: Write> Plain<W> {
             speaker: None,
             spoken_since: Duration::ZERO,
             waiting: BTreeMap::new(),
-            shown: BTreeMap::new(),
+            narrator: Narrator::default(),
             any_written: false,
         }
     }
 
     /// The lines that an event adds to its step.
     fn note(&mut self, at: Duration, event: &Event, steps: &Steps) {
-        let step = step_of(event);
-        let Some(state) = steps.get(step) else { return };
-        let after = at.saturating_sub(state.started);
-        let line = match event {
-            Event::Line { text, .. } => Some(format!("{} {}", text::stamp(after), text::harmless(text))),
-            Event::Note { text, .. } => Some(text::harmless(text.as_bytes())),
-            Event::Moved { item, .. } => {
-                let name = text::harmless(item.as_bytes());
-                let item = state.items.iter().find(|known| known.name == name);
-                match item.filter(|item| self.is_news(step, item)) {
-                    Some(item) => Some(format!("{}{}", item.name, item.progress())),
-                    None => return,
-                }
-            }
-            Event::Started { .. } | Event::Finished { .. } => None,
+        let Some(word) = self.narrator.word(at, event, steps) else {
+            return;
         };
-        let waiting = self.waiting.entry(step).or_insert_with(|| Waiting {
+        let waiting = self.waiting.entry(step_of(event)).or_insert_with(|| Waiting {
             since: at,
             ..Waiting::default()
         });
-        waiting.bytes += line.as_ref().map_or(0, String::len);
-        waiting.lines.extend(line);
-        if let Event::Finished { outcome, .. } = event {
-            waiting.ended = Some(ending(outcome, after));
-            waiting.ended_at = at;
-        }
-    }
-
-    fn is_news(&mut self, step: StepId, item: &Item) -> bool {
-        let key = (step, item.name.clone());
-        if let Some((when, current)) = self.shown.get(&key)
-            && !item.done
-        {
-            let part = match item.total {
-                Some(total) if total > 0 => item.current.saturating_sub(*current) as f64 / total as f64,
-                _ => 0.0,
-            };
-            if part < ITEM_PART && item.seen.saturating_sub(*when) < ITEM_PAUSE {
-                return false;
+        match word {
+            Word::Begin => {}
+            Word::Line(line) => {
+                waiting.bytes += line.len();
+                waiting.lines.push(line);
+            }
+            Word::End(ending) => {
+                waiting.ended = Some(ending);
+                waiting.ended_at = at;
             }
         }
-        self.shown.insert(key, (item.seen, item.current));
-        true
     }
 
     /// Writes what is due: first the steps that ended, then the speaker, then perhaps a new speaker.
@@ -200,7 +173,6 @@ impl<W: Write> Plain<W> {
         if let Some(ending) = waiting.ended {
             writeln!(self.out, "#{number} {ending}")?;
             self.speaker = None;
-            self.shown.retain(|(owner, _), _| *owner != step);
         }
         Ok(())
     }
@@ -239,41 +211,11 @@ impl<W: Write + Send> Display for Plain<W> {
     }
 }
 
-fn ending(outcome: &Outcome, after: Duration) -> String {
-    match outcome {
-        Outcome::Done => format!("DONE {}", text::seconds(after)),
-        Outcome::Cached => "CACHED".to_owned(),
-        Outcome::Cancelled => "CANCELED".to_owned(),
-        Outcome::Failed(failure) => format!("ERROR: {}", text::harmless_lines(&failure.message)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use solver::{Failure, Stream};
-
-    fn started(step: u64, name: &str) -> Event {
-        Event::Started {
-            step: StepId(step),
-            name: name.to_owned(),
-        }
-    }
-
-    fn line(step: u64, text: &str) -> Event {
-        Event::Line {
-            step: StepId(step),
-            stream: Stream::Stdout,
-            text: text.as_bytes().to_vec(),
-        }
-    }
-
-    fn finished(step: u64, outcome: Outcome) -> Event {
-        Event::Finished {
-            step: StepId(step),
-            outcome,
-        }
-    }
+    use crate::ui::testing::{finished, line, started};
+    use solver::{Failure, Outcome};
 
     fn moved(current: u64, done: bool) -> Event {
         Event::Moved {

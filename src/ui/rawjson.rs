@@ -19,8 +19,8 @@ use oci::Digest;
 use serde_json::{Map, Value, json};
 use solver::{Event, Outcome, StepId, Stream};
 
-use super::Display;
 use super::steps::{StepState, Steps, step_of};
+use super::{Display, text};
 
 /// Writes one document for each event to `out`.
 pub(crate) struct RawJson<W> {
@@ -106,7 +106,7 @@ impl<W: Write + Send> Display for RawJson<W> {
             }
             Event::Note { text, .. } => Some(self.log(at, vertex, (2, text.as_bytes()))),
             Event::Moved { item, .. } => {
-                let name = super::text::harmless(item.as_bytes());
+                let name = text::harmless(item.as_bytes());
                 self.status(at, vertex, state, &name)
             }
         };
@@ -115,7 +115,7 @@ impl<W: Write + Send> Display for RawJson<W> {
 
     fn refresh(&mut self, _: Duration, _: &Steps) -> io::Result<()> {
         for line in self.lines.drain(..) {
-            writeln!(self.out, "{line}")?;
+            writeln!(self.out, "{}", text::harmless_json(&line.to_string()))?;
         }
         self.out.flush()
     }

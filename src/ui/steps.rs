@@ -9,6 +9,8 @@ use solver::{Event, Failure, Outcome, StepId};
 
 use super::text;
 
+/// How the note begins that says why a step is done again.
+const AGAIN: &str = "runs again: ";
 /// So many lines of a failed step are shown again at the end.
 const KEPT_LINES: usize = 20;
 
@@ -19,6 +21,8 @@ pub(crate) struct StepState {
     pub(crate) started: Duration,
     pub(crate) ended: Option<Duration>,
     pub(crate) outcome: Option<Outcome>,
+    /// Why it is done again, if that was said.
+    again: Option<String>,
     /// The last lines, oldest first.
     pub(crate) log: VecDeque<LogLine>,
     /// What moves, in the order of first sight.
@@ -52,6 +56,28 @@ pub(crate) struct FailedStep {
     pub(crate) log: Vec<LogLine>,
 }
 
+/// The steps, by their ends.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Those that failed.
+    pub(crate) failed: Vec<FailedStep>,
+    /// The names of those that were under way.
+    pub(crate) stopped: Vec<String>,
+    /// Those of the Dockerfile that ended well.
+    pub(crate) finished: Vec<Finished>,
+}
+
+/// A step of the Dockerfile that ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) name: String,
+    pub(crate) took: Duration,
+    /// Whether the work was found done.
+    pub(crate) is_cached: bool,
+    /// Why it was done again, if that is known.
+    pub(crate) again: Option<String>,
+}
+
 /// All steps so far.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
@@ -71,7 +97,13 @@ impl Steps {
         match event {
             Event::Started { .. } => {}
             Event::Line { text, .. } => state.keep_line(at, text::harmless(text)),
-            Event::Note { text, .. } => state.keep_line(at, text::harmless(text.as_bytes())),
+            Event::Note { text, .. } => {
+                let text = text::harmless(text.as_bytes());
+                if let Some(reason) = text.strip_prefix(AGAIN) {
+                    state.again = Some(reason.to_owned());
+                }
+                state.keep_line(at, text);
+            }
             Event::Moved {
                 item,
                 current,
@@ -107,17 +139,29 @@ impl Steps {
         (ended, self.steps.len())
     }
 
-    /// Those that failed, in the order of start.
-    pub(crate) fn failed(self) -> Vec<FailedStep> {
-        let failed = self.steps.into_values().filter_map(|state| match state.outcome {
-            Some(Outcome::Failed(failure)) => Some(FailedStep {
-                name: state.name,
-                failure,
-                log: state.log.into(),
-            }),
-            _ => None,
-        });
-        failed.collect()
+    /// All by their ends, in the order of start.
+    pub(crate) fn ended(self) -> Ended {
+        let mut ended = Ended::default();
+        for state in self.steps.into_values() {
+            let is_cached = matches!(state.outcome, Some(Outcome::Cached));
+            let is_of_dockerfile = state.is_of_dockerfile();
+            match state.outcome {
+                Some(Outcome::Failed(failure)) => ended.failed.push(FailedStep {
+                    name: state.name,
+                    failure,
+                    log: state.log.into(),
+                }),
+                Some(Outcome::Cancelled) | None => ended.stopped.push(state.name),
+                Some(Outcome::Done | Outcome::Cached) if is_of_dockerfile => ended.finished.push(Finished {
+                    took: state.ended.unwrap_or(state.started).saturating_sub(state.started),
+                    is_cached,
+                    name: state.name,
+                    again: state.again,
+                }),
+                Some(Outcome::Done | Outcome::Cached) => {}
+            }
+        }
+        ended
     }
 }
 
@@ -128,9 +172,16 @@ impl StepState {
             started: at,
             ended: None,
             outcome: None,
+            again: None,
             log: VecDeque::new(),
             items: Vec::new(),
         }
+    }
+
+    /// Whether it stands in the Dockerfile: others are the builder's own.
+    fn is_of_dockerfile(&self) -> bool {
+        let own = ["[internal]", "[context ", "[auth]"];
+        self.name.starts_with('[') && !own.iter().any(|prefix| self.name.starts_with(prefix))
     }
 
     fn keep_line(&mut self, at: Duration, text: String) {

@@ -2,6 +2,9 @@
 //!
 //! What a process writes may hold escape sequences that move the cursor, rename the window or hide other output. None of
 //! them reaches the terminal: a log line is text. No colours are kept, they would bleed into the lines around.
+//!
+//! The same holds for whatever else is of foreign origin: names of files, words of servers, labels of images. All that the
+//! program says passes here last: errors in `main`, answers in `commands::answer`, progress in its displays.
 
 use std::time::Duration;
 
@@ -26,10 +29,26 @@ pub(crate) fn harmless(line: &[u8]) -> String {
     out
 }
 
-/// The same for a text of several lines.
+/// The same for a text of several lines, all of whose ends are kept.
 pub(crate) fn harmless_lines(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(|line| harmless(line.as_bytes())).collect();
+    let lines: Vec<String> = text.split('\n').map(|line| harmless(line.as_bytes())).collect();
     lines.join("\n")
+}
+
+/// A JSON document whose strings are as they were, for whoever reads it, and steer no terminal: what JSON would leave as
+/// it is becomes an escape.
+pub(crate) fn harmless_json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for character in document.chars() {
+        match character {
+            '\n' => out.push('\n'),
+            other if other.is_control() || is_direction_override(other) => {
+                out.push_str(&format!("\\u{:04x}", u32::from(other)));
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// After ESC: a control sequence, a string (title, link, …), or a short sequence.
@@ -127,6 +146,20 @@ mod tests {
         ] {
             assert_eq!(harmless(written), shown, "{written:?}");
         }
+    }
+
+    #[test]
+    fn a_text_keeps_its_lines_and_no_more() {
+        let text = "ERROR: cannot open /a\u{1b}[2Jb:\n\tno\u{9b}1A such\u{202e} file\n";
+        assert_eq!(harmless_lines(text), "ERROR: cannot open /ab:\n\tno such file\n");
+    }
+
+    #[test]
+    fn a_document_says_the_same_in_plain_letters() {
+        let value = serde_json::json!({ "a\u{7f}": "\u{1b}[1m\u{9b}2J\u{202e}é\n" });
+        let shown = harmless_json(&format!("{value:#}\n"));
+        assert_eq!(shown, "{\n  \"a\\u007f\": \"\\u001b[1m\\u009b2J\\u202eé\\n\"\n}\n");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -14,9 +14,13 @@ use super::{Mode, text};
 
 /// Lists the warnings on standard error, unless nothing is to be shown.
 pub(crate) fn tell_warnings(mode: Mode, warnings: &[Warning]) {
-    if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty) {
+    if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty | Mode::Grouped(_)) {
         // With stderr gone there is nobody to warn.
-        let _ = io::stderr().lock().write_all(list(warnings).as_bytes());
+        let mut text = list(warnings);
+        if let Mode::Grouped(service) = mode {
+            text = service.disarmed(&text);
+        }
+        let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
 

@@ -13,6 +13,7 @@
 //!
 //! While nobody listens, a span costs the load of one flag: no clock is read, nothing is formatted or kept. This crate
 //! knows no file, no format and no name of a phase.
+#![forbid(unsafe_code)]
 
 use std::fmt::Display;
 use std::marker::PhantomData;

@@ -7,17 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Refused, step};
 use crate::overlay::timestamps;
 use crate::tar_reader::{Entry, Kind, TarError, TarReader};
+use crate::{Owner, Owners};
 
 /// What a mode says without the bits that give a process another owner, which wait until the file has its own.
 pub(super) const PERMISSIONS: u32 = 0o777;
 
-fn owner(entry: &Entry) -> Result<(Uid, Gid), Refused> {
+fn owner(entry: &Entry) -> Result<Owner, Refused> {
     // The highest number means "leave as it is" to the kernel.
     let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let (uid, gid) = (number(entry.uid), number(entry.gid));
@@ -27,17 +28,19 @@ fn owner(entry: &Entry) -> Result<(Uid, Gid), Refused> {
             entry.uid, entry.gid
         )));
     };
-    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+    Ok((uid, gid))
 }
 
 /// Gives an open file or directory the owner and mode of its entry. Most are made with them, and looking is cheaper than
 /// the file system's notes of a change that is none: 6 % of unpacking 23,000 files.
-pub(super) fn dress(file: impl AsFd, entry: &Entry) -> Result<(), Refused> {
-    let (uid, gid) = owner(entry)?;
+pub(super) fn dress(file: impl AsFd, entry: &Entry, owners: &Owners) -> Result<(), Refused> {
+    let owner = owner(entry)?;
     let made = rustix::fs::fstat(&file).map_err(step("look at what was made"))?;
-    let is_owned = (made.st_uid, made.st_gid) == (uid.as_raw(), gid.as_raw());
+    // An earlier entry for the same directory may have left another record.
+    let may_be_recorded = !owners.are_kept() && FileType::from_raw_mode(made.st_mode) == FileType::Directory;
+    let is_owned = (made.st_uid, made.st_gid) == owner && !may_be_recorded;
     if !is_owned {
-        unless_unmapped(rustix::fs::fchown(&file, Some(uid), Some(gid)))?;
+        unless_unmapped(owners.give_open(&file, owner))?;
     }
     // A new owner takes bits away.
     if is_owned && made.st_mode & 0o7777 == entry.mode {
@@ -46,15 +49,14 @@ pub(super) fn dress(file: impl AsFd, entry: &Entry) -> Result<(), Refused> {
     rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(step("set the mode"))
 }
 
-pub(super) fn own_at(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<(), Refused> {
-    let (uid, gid) = owner(entry)?;
-    unless_unmapped(rustix::fs::chownat(
-        parent,
-        name,
-        Some(uid),
-        Some(gid),
-        AtFlags::SYMLINK_NOFOLLOW,
-    ))
+/// Gives the entry `path`, a name in an open directory, its owner.
+pub(super) fn own_at(
+    (parent, name): (&OwnedFd, &CStr),
+    path: &[u8],
+    entry: &Entry,
+    owners: &Owners,
+) -> Result<(), Refused> {
+    unless_unmapped(owners.give(parent.as_fd(), name.to_bytes(), path, owner(entry)?))
 }
 
 /// The kernel's `EINVAL` for an owner means that the user namespace does not map it.
@@ -70,7 +72,12 @@ pub(super) fn create(parent: &OwnedFd, name: &CStr, mode: Mode) -> Result<File, 
     Ok(rustix::fs::openat(parent, name, flags, mode)?.into())
 }
 
-pub(super) fn write_file<R: BufRead>(mut file: File, entry: &Entry, archive: &mut TarReader<R>) -> Result<(), Refused> {
+pub(super) fn write_file<R: BufRead>(
+    mut file: File,
+    entry: &Entry,
+    archive: &mut TarReader<R>,
+    owners: &Owners,
+) -> Result<(), Refused> {
     let mut unwritten = None;
     let keep = |outcome: std::io::Result<()>, unwritten: &mut Option<std::io::Error>| {
         outcome.inspect_err(|error| *unwritten = Some(std::io::Error::new(error.kind(), error.to_string())))
@@ -78,6 +85,7 @@ pub(super) fn write_file<R: BufRead>(mut file: File, entry: &Entry, archive: &mu
     let outcome = match &entry.sparse {
         None => archive.content(|piece| keep(file.write_all(piece), &mut unwritten)),
         Some((map, size)) => {
+            refuse_endless(&file, *size)?;
             keep(file.set_len(*size), &mut unwritten).map_err(TarError::from)?;
             let mut target = SparseTarget::new(map, *size);
             archive.content(|piece| keep(target.write(&file, piece), &mut unwritten))
@@ -87,12 +95,25 @@ pub(super) fn write_file<R: BufRead>(mut file: File, entry: &Entry, archive: &mu
         return Err(Refused::Entry(format!("cannot write the file: {error}")));
     }
     outcome?;
-    dress(&file, entry)?;
+    dress(&file, entry, owners)?;
     if let Some(capability) = &entry.capability {
         rustix::fs::fsetxattr(&file, "security.capability", capability, XattrFlags::empty())
             .map_err(step("set the file capability"))?;
     }
     rustix::fs::futimens(&file, &timestamps(entry.time.0, entry.time.1)).map_err(step("set the time"))
+}
+
+/// A hole costs nothing here, but whoever reads the file reads it whole. So one that would not fit the disk without its
+/// holes is refused, as if it were written.
+fn refuse_endless(file: &File, size: u64) -> Result<(), Refused> {
+    let disk = rustix::fs::fstatvfs(file).map_err(step("look at the disk"))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match size > free {
+        false => Ok(()),
+        true => Err(Refused::Entry(format!(
+            "it has {size} bytes with its holes, and the disk has {free} free"
+        ))),
+    }
 }
 
 /// Where the next bytes of a file with holes go.
@@ -148,9 +169,14 @@ pub(super) fn make_node(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<
             "the device 0:0 stands for a removed name and cannot be kept".to_owned(),
         ));
     }
+    let (major, minor) = entry.device;
+    if kind != FileType::Fifo && (major >= 1 << 12 || minor >= 1 << 20) {
+        // The kernel would take the lower digits, which may be those of another device.
+        return Err(Refused::Entry(format!("the device {major}:{minor} is out of range")));
+    }
     let device = match kind {
         FileType::Fifo => 0,
-        _ => rustix::fs::makedev(entry.device.0, entry.device.1),
+        _ => rustix::fs::makedev(major, minor),
     };
     match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(entry.mode), device) {
         Ok(()) => Ok(true),
@@ -160,15 +186,21 @@ pub(super) fn make_node(parent: &OwnedFd, name: &CStr, entry: &Entry) -> Result<
 }
 
 /// Copies a file or symbolic link of a layer below into this one, with its metadata.
-pub(super) fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) -> Result<(), Refused> {
+pub(super) fn copy_up(
+    from: &Path,
+    below: &Stat,
+    (parent, name): (&OwnedFd, &CStr),
+    path: &[u8],
+    owners: &Owners,
+) -> Result<(), Refused> {
     let failed = |error: std::io::Error| Refused::Entry(format!("cannot copy the link's target: {error}"));
-    let owner = (Some(Uid::from_raw(below.st_uid)), Some(Gid::from_raw(below.st_gid)));
+    let owner = (below.st_uid, below.st_gid);
     let times = timestamps(below.st_mtime, below.st_mtime_nsec.cast_signed());
     match FileType::from_raw_mode(below.st_mode) {
         FileType::RegularFile => {
             let mut file = create(parent, name, Mode::RUSR | Mode::WUSR).map_err(step("create the file"))?;
             std::io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
-            unless_unmapped(rustix::fs::fchown(&file, owner.0, owner.1))?;
+            unless_unmapped(owners.give_open(&file, owner))?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(below.st_mode & 0o7777)).map_err(step("set the mode"))?;
             if let Some(capability) = crate::diff::capability(from).map_err(step("read the file capability"))? {
                 rustix::fs::fsetxattr(&file, "security.capability", &capability, XattrFlags::empty())
@@ -179,13 +211,7 @@ pub(super) fn copy_up(from: &Path, below: &Stat, parent: &OwnedFd, name: &CStr) 
         FileType::Symlink => {
             let target = rustix::fs::readlink(from, Vec::new()).map_err(step("read the link's target"))?;
             rustix::fs::symlinkat(&target, parent, name).map_err(step("copy the link's target"))?;
-            unless_unmapped(rustix::fs::chownat(
-                parent,
-                name,
-                owner.0,
-                owner.1,
-                AtFlags::SYMLINK_NOFOLLOW,
-            ))?;
+            unless_unmapped(owners.give(parent.as_fd(), name.to_bytes(), path, owner))?;
             rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(step("set the time"))
         }
         _ => Err(Refused::Entry(

@@ -7,7 +7,7 @@ use std::path::Path;
 use cache::{Compression, Content, Error, Layer, Prune, Snapshot, Store};
 use oci::{Descriptor, DiffId, Digest, Manifest, media_type};
 
-use crate::{Archive, bytes, can_mount, can_own, content, new_store, read, step};
+use crate::{Archive, bytes, can_mount, can_own, content, new_store, prune, read, step};
 
 const PLAIN: Compression = Compression::Uncompressed;
 
@@ -103,14 +103,15 @@ fn pruning_keeps_the_snapshots_of_plain_layers() {
         all: true,
         ..Prune::default()
     };
-    let removed = store.prune(&all).unwrap().removed;
+    let (store, pruned) = prune(store, &all);
+    let removed = pruned.removed;
     assert_eq!(removed.len(), 2, "the other snapshot and the blob of gzip: {removed:?}");
     assert!(!other.directory().exists());
     for layer in &layers {
         assert_eq!(Digest::of(&bytes(&store, layer)), layer.descriptor.digest);
     }
     store.untag(&"app:1".parse().unwrap()).unwrap();
-    store.prune(&all).unwrap();
+    let (store, _) = prune(store, &all);
     assert!(store.content(&layers[0].descriptor.digest).unwrap().is_none());
     assert!(store.usage().unwrap().is_empty());
 }

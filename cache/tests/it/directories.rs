@@ -13,12 +13,12 @@ fn make(store: &Store, company: Company) -> CacheDirectory {
         Ok::<(), Error>(())
     };
     store
-        .make_directory(&key("go"), "cache mount go", company, fill)
+        .make_directory(&key("go"), "cache mount go", (company, "a test"), fill)
         .unwrap()
 }
 
 fn find(store: &Store, company: Company) -> Found {
-    store.find_directory(&key("go"), company).unwrap()
+    store.find_directory(&key("go"), company, "a test").unwrap()
 }
 
 #[test]
@@ -59,7 +59,10 @@ fn who_may_be_with_whom() {
 fn a_second_one_is_made_beside_one_that_is_taken() {
     let (_root, store) = new_store();
     let first = make(&store, Company::None);
-    assert!(matches!(find(&store, Company::None), Found::Taken));
+    let Found::Taken(user) = find(&store, Company::None) else {
+        panic!("it is taken");
+    };
+    assert_eq!((user.process, &*user.about), (std::process::id(), "a test"));
     let second = make(&store, Company::None);
     assert_ne!(first.root(), second.root());
     drop(second);
@@ -75,7 +78,7 @@ fn one_that_cannot_be_filled_leaves_nothing() {
             reason: "for the test".to_owned(),
         })
     };
-    let failed = store.make_directory(&key("go"), "", Company::Any, fill);
+    let failed = store.make_directory(&key("go"), "", (Company::Any, ""), fill);
     assert!(failed.is_err());
     assert!(matches!(find(&store, Company::Any), Found::Nothing));
 }

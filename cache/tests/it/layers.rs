@@ -41,7 +41,9 @@ fn a_layer_tells_exactly_what_changed() {
         fs::hard_link(tree.join("one"), tree.join("two")).unwrap();
         fs::hard_link(tree.join("etc/shadow"), tree.join("shadow")).unwrap();
         std::os::unix::fs::symlink("one", tree.join("link")).unwrap();
-        std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+        // `bind` takes only short paths.
+        let (kind, mode) = (rustix::fs::FileType::Socket, rustix::fs::Mode::from_raw_mode(0o755));
+        rustix::fs::mknodat(rustix::fs::CWD, tree.join("socket"), kind, mode, 0).unwrap();
     });
     assert_eq!(
         listing(&store, &next),

@@ -4,16 +4,19 @@
 
 mod content;
 mod directories;
+mod fsck;
+mod hostile;
 mod layers;
 mod processes;
 mod pruning;
+mod raw;
 mod store;
 mod unpacking;
 
 use std::fs;
 use std::path::Path;
 
-use cache::{CacheKey, Compression, Content, Layer, Snapshot, Store};
+use cache::{CacheKey, Compression, Content, Layer, Prune, Pruned, Snapshot, Store};
 use oci::{Descriptor, DiffId, Digest, media_type};
 use tempfile::TempDir;
 
@@ -21,6 +24,15 @@ fn new_store() -> (TempDir, Store) {
     let root = TempDir::new().unwrap();
     let store = Store::open(root.path()).unwrap();
     (root, store)
+}
+
+/// Prunes as another process would: the one before holds what it found and made.
+fn prune(store: Store, wish: &Prune) -> (Store, Pruned) {
+    let root = store.root().to_owned();
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    let pruned = store.prune(wish).unwrap();
+    (store, pruned)
 }
 
 /// Whether overlays can be mounted here; says so if not.

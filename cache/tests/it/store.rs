@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use cache::Store;
+use cache::{Attempt, Store};
 use oci::{Descriptor, Digest};
 use tempfile::TempDir;
 
@@ -127,6 +127,8 @@ fn what_another_boot_left_unsettled_is_taken_as_absent() {
     let store = Store::open(root.path()).unwrap();
     assert!(store.lookup(&key("a")).unwrap().is_some() && store.blob(&blob.digest).unwrap().is_some());
 
+    // A machine that goes down takes its processes with it.
+    drop(store);
     pretend("durable = 0");
     let store = Store::open(root.path()).unwrap();
     assert!(store.lookup(&key("a")).unwrap().is_none() && store.blob(&blob.digest).unwrap().is_none());
@@ -137,13 +139,18 @@ fn what_another_boot_left_unsettled_is_taken_as_absent() {
 fn a_lock_is_held_by_one_at_a_time() {
     let (root, store) = new_store();
     let other = Store::open(root.path()).unwrap();
-    let lock = store.lock(&key("a")).unwrap();
-    assert!(other.try_lock(&key("a")).unwrap().is_none());
-    assert!(other.try_lock(&key("b")).unwrap().is_some());
+    let Attempt::Locked(lock) = store.try_lock(&key("a"), "RUN x").unwrap() else {
+        panic!("nobody has it");
+    };
+    let Attempt::HeldBy(user) = other.try_lock(&key("a"), "RUN y").unwrap() else {
+        panic!("it is taken");
+    };
+    assert_eq!((user.process, &*user.about), (std::process::id(), "RUN x"));
+    assert!(matches!(other.try_lock(&key("b"), "").unwrap(), Attempt::Locked(_)));
     let waiting = std::thread::spawn(move || drop(other.lock(&key("a")).unwrap()));
     drop(lock);
     waiting.join().unwrap();
-    assert!(store.try_lock(&key("a")).unwrap().is_some());
+    assert!(matches!(store.try_lock(&key("a"), "").unwrap(), Attempt::Locked(_)));
 }
 
 #[test]

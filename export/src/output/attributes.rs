@@ -22,7 +22,7 @@ const IMAGE_KEYS: [&str; 9] = [
 ];
 
 /// What BuildKit has and rbuild has not: of which types, and the value that asks for what is done anyway.
-const UNSUPPORTED: [(&str, &[&str], Option<&str>); 9] = [
+const UNSUPPORTED: [(&str, &[&str], Option<&str>); 8] = [
     (
         "attestation-inline",
         &["image", "registry", "oci", "docker"],
@@ -33,7 +33,6 @@ const UNSUPPORTED: [(&str, &[&str], Option<&str>); 9] = [
         &["image", "registry", "oci", "docker"],
         Some("false"),
     ),
-    ("registry.insecure", &["image", "registry"], Some("false")),
     ("dangling-name-prefix", &["image", "registry"], None),
     ("danging-name-empty-only", &["image", "registry"], Some("false")),
     ("prefer-image-digest", &["image", "registry"], Some("false")),
@@ -235,7 +234,14 @@ fn invalid(key: &str, value: String, expected: &'static str) -> OutputError {
 
 fn keys_of(output: &str) -> Vec<&'static str> {
     let own: &[&'static str] = match output {
-        "image" | "registry" => &["name-canonical", "push", "push-by-digest", "store", "unpack"],
+        "image" | "registry" => &[
+            "name-canonical",
+            "push",
+            "push-by-digest",
+            "registry.insecure",
+            "store",
+            "unpack",
+        ],
         "oci" | "docker" => &["dest", "tar"],
         "local" => &["dest", "mode", "platform-split", "source-date-epoch"],
         "tar" => &["dest", "platform-split", "source-date-epoch"],

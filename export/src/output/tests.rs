@@ -159,10 +159,6 @@ fn refusals_name_what_is_wrong() {
             "output `compression=estargz` is not supported yet",
         ),
         (
-            "type=registry,registry.insecure=true",
-            "output `registry.insecure=true` is not supported yet",
-        ),
-        (
             "type=local,dest=x,mode=move",
             "invalid value `move` for output key `mode`: expected `copy` or `delete`",
         ),

@@ -1,24 +1,30 @@
 //! The document that lists recorded results: which layers there are, and which stack of them each key leads to.
 //!
 //! ```text
-//! {"layers":  [{"blob": digest, "parent": index or -1, "annotations": {"mediaType", "size", "diffID"}}, …],
-//!  "records": [{"digest": key, "aliases": [key, …], "layers": [{"layer": index}]}, …]}
+//! {"keys":    "rbuild",
+//!  "layers":  [{"blob": digest, "parent": index or -1, "annotations": {"mediaType", "size", "diffID"}}, …],
+//!  "records": [{"digest": key, "aliases": [key, …], "layers": [{"layer": index, "createdAt": time}],
+//!               "step": text, "inputs": [[name, fingerprint], …]}, …]}
 //! ```
 //!
 //! The form is that of BuildKit's cache manifests, type [`CONFIG_TYPE`], so that registries and tools that know it treat
-//! it well; `aliases` is our own. The keys are not BuildKit's: each of the two finds nothing in the other's.
+//! it well; `keys`, `aliases`, `step` and `inputs` are our own. The keys are not BuildKit's: each of the two finds nothing
+//! in the other's, and records of a document without our mark are none of ours. `createdAt` is when the result was last of
+//! use, in documents that are joined from those of many builds.
 //!
 //! What is read is foreign: places that lead nowhere or in circles are refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use cache::CacheKey;
+use jiff::Timestamp;
 use oci::{Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::records::{Listed, Origin, StackLayer};
 
 /// The media type of the document, as the configuration of a manifest.
 pub const CONFIG_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -26,9 +32,21 @@ pub const CONFIG_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
 /// No stack is higher, in whatever is read.
 const HIGHEST_STACK: usize = 4096;
 
+/// So many layers are listed at most, those of all stacks together: a document of the largest size may name the highest
+/// stack again and again, which would be gigabytes.
+const MOST_LISTED: usize = 1 << 18;
+
+/// Two names of 127 letters, and the slash between them.
+const LONGEST_MEDIA_TYPE: usize = 255;
+
+/// Whose keys they are.
+const OURS: &str = "rbuild";
+
 /// Recorded results: stacks of layers by key.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Document {
+    #[serde(default)]
+    keys: String,
     #[serde(default)]
     layers: Vec<LayerEntry>,
     #[serde(default)]
@@ -57,6 +75,9 @@ struct Annotations {
     size: u64,
     #[serde(rename = "diffID")]
     diff_id: DiffId,
+    /// As [`newest`] knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,37 +87,67 @@ struct RecordEntry {
     aliases: Vec<Digest>,
     #[serde(default)]
     layers: Vec<Top>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    step: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<(String, String)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Top {
     layer: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
 }
 
-/// One recorded result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The keys that lead to it, the one it was made under first.
-    pub keys: Vec<CacheKey>,
-    /// Its layers, lowest first.
-    pub stack: Vec<StackLayer>,
+/// Where descriptors tell the newest time in a layer. It is not told in images.
+const CREATED_AT: &str = "buildkit/createdat";
+
+/// The newest modification time in a layer, in Unix seconds, if whoever wrote the document said so.
+#[must_use]
+pub fn newest(layer: &Descriptor) -> Option<i64> {
+    let time: Timestamp = layer.annotations.get(CREATED_AT)?.parse().ok()?;
+    Some(time.as_second())
 }
 
-/// A layer of a stack: its blob, and what that is without compression.
-pub type StackLayer = (Descriptor, DiffId);
+/// The same descriptor with the newest time in the layer.
+pub(super) fn dated(layer: Descriptor, newest: i64) -> Descriptor {
+    let mut layer = layer;
+    // What is before 1970 or after all calendars is not told.
+    if let Ok(time) = Timestamp::from_second(newest) {
+        layer.annotations.insert(CREATED_AT.to_owned(), time.to_string());
+    }
+    layer
+}
 
 impl Document {
-    /// Reads a document.
+    /// The document of `results`.
+    #[must_use]
+    pub fn of(results: &[Listed]) -> Document {
+        let mut collector = Collector::default();
+        results.iter().for_each(|result| collector.add(result));
+        collector.finish()
+    }
+
+    /// Reads a document; one of another builder's keys is as good as an empty one.
     ///
     /// # Errors
     /// [`Error::Records`] if it is none, or its layers do not lie on one another.
     pub fn parse(bytes: &[u8]) -> Result<Document, Error> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| Error::Records(format!("it is not valid: {error}")))?;
+        if document.keys != OURS {
+            return Ok(Document::default());
+        }
         let missing = |place: &usize| document.layers.get(*place).is_none();
         let below = document.layers.iter().filter_map(LayerEntry::below);
         if let Some(place) = document.tops().chain(below).find(missing) {
             return Err(Error::Records(format!("it has no layer {place}")));
+        }
+        let too_long = |layer: &LayerEntry| layer.annotations.media_type.len() > LONGEST_MEDIA_TYPE;
+        if let Some(place) = document.layers.iter().position(too_long) {
+            return Err(Error::Records(format!("layer {place} has a media type that is none")));
         }
         document.refuse_circles()?;
         Ok(document)
@@ -132,12 +183,25 @@ impl Document {
     /// As [`Document::parse`].
     pub fn results(&self) -> Result<Vec<Listed>, Error> {
         let mut results = Vec::new();
+        let mut listed = 0;
         for record in &self.records {
             let Some(top) = record.layers.first() else { continue };
+            let stack = self.stack_to(top.layer)?;
+            listed += stack.len();
+            if listed > MOST_LISTED {
+                return Err(Error::Records(format!(
+                    "its stacks have more than {MOST_LISTED} layers together"
+                )));
+            }
             let keys = std::iter::once(&record.digest).chain(&record.aliases);
             results.push(Listed {
                 keys: keys.map(|key| CacheKey(*key)).collect(),
-                stack: self.stack_to(top.layer)?,
+                stack,
+                used: top.created_at.as_deref().and_then(seconds),
+                origin: (!record.step.is_empty()).then(|| Origin {
+                    step: record.step.clone(),
+                    inputs: record.inputs.clone(),
+                }),
             });
         }
         Ok(results)
@@ -146,8 +210,9 @@ impl Document {
     /// The blobs of all layers, each once.
     pub(super) fn blobs(&self) -> Vec<Descriptor> {
         let mut blobs: Vec<Descriptor> = Vec::new();
+        let mut seen = HashSet::new();
         for layer in &self.layers {
-            if blobs.iter().all(|blob| blob.digest != layer.blob) {
+            if seen.insert(layer.blob) {
                 let Annotations { media_type, size, .. } = &layer.annotations;
                 blobs.push(Descriptor::new(media_type, layer.blob, *size));
             }
@@ -192,12 +257,13 @@ impl Document {
                     "the stack of layer {top} is higher than {HIGHEST_STACK}"
                 )));
             }
-            let Annotations {
-                media_type,
-                size,
-                diff_id,
-            } = &layer.annotations;
-            stack.push((Descriptor::new(media_type, layer.blob, *size), *diff_id));
+            let Annotations { media_type, size, .. } = &layer.annotations;
+            let mut descriptor = Descriptor::new(media_type, layer.blob, *size);
+            let created_at = layer.annotations.created_at.iter();
+            descriptor
+                .annotations
+                .extend(created_at.map(|time| (CREATED_AT.to_owned(), time.clone())));
+            stack.push((descriptor, layer.annotations.diff_id));
             next = layer.below();
         }
         stack.reverse();
@@ -207,7 +273,7 @@ impl Document {
 
 /// Collects records for a [`Document`].
 #[derive(Debug, Default)]
-pub(super) struct Collector {
+struct Collector {
     layers: Vec<LayerEntry>,
     /// The place of each layer, by the place it lies on and its blob.
     places: HashMap<(i64, Digest), usize>,
@@ -215,10 +281,9 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// Adds a result that `keys` lead to, the first of them being the one it was made under.
-    pub(super) fn add(&mut self, keys: &[CacheKey], stack: &[StackLayer]) {
+    fn add(&mut self, result: &Listed) {
         let mut below = -1;
-        for (descriptor, diff_id) in stack {
+        for (descriptor, diff_id) in &result.stack {
             let place = *self.places.entry((below, descriptor.digest)).or_insert_with(|| {
                 self.layers.push(LayerEntry {
                     blob: descriptor.digest,
@@ -227,31 +292,48 @@ impl Collector {
                         media_type: descriptor.media_type.clone(),
                         size: descriptor.size,
                         diff_id: *diff_id,
+                        created_at: descriptor.annotations.get(CREATED_AT).cloned(),
                     },
                 });
                 self.layers.len() - 1
             });
             below = i64::try_from(place).expect("fewer layers than that");
         }
-        let (Some((key, aliases)), Ok(top)) = (keys.split_first(), usize::try_from(below)) else {
+        let (Some((key, aliases)), Ok(layer)) = (result.keys.split_first(), usize::try_from(below)) else {
             return;
         };
+        let origin = result.origin.clone().unwrap_or_default();
         self.records.insert(
             key.0,
             RecordEntry {
                 digest: key.0,
                 aliases: aliases.iter().map(|alias| alias.0).collect(),
-                layers: vec![Top { layer: top }],
+                layers: vec![Top {
+                    layer,
+                    created_at: result.used.and_then(time),
+                }],
+                step: origin.step,
+                inputs: origin.inputs,
             },
         );
     }
 
-    pub(super) fn finish(self) -> Document {
+    fn finish(self) -> Document {
         Document {
+            keys: OURS.to_owned(),
             layers: self.layers,
             records: self.records.into_values().collect(),
         }
     }
+}
+
+/// A time as BuildKit writes it.
+fn time(seconds: i64) -> Option<String> {
+    Some(Timestamp::from_second(seconds).ok()?.to_string())
+}
+
+fn seconds(time: &str) -> Option<i64> {
+    time.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 #[cfg(test)]
@@ -269,19 +351,53 @@ mod tests {
 
     #[test]
     fn stacks_with_the_same_beginning_share_it() {
-        let mut collector = Collector::default();
-        collector.add(&[key("one")], &[layer("a"), layer("b")]);
-        collector.add(&[key("two"), key("quick")], &[layer("a"), layer("c")]);
-        let bytes = collector.finish().to_bytes();
+        let listed = |keys: &[&str], layers: &[&str]| Listed {
+            keys: keys.iter().map(|name| key(name)).collect(),
+            stack: layers.iter().map(|name| layer(name)).collect(),
+            used: Some(1_700_000_000),
+            origin: Some(Origin {
+                step: "RUN make".to_owned(),
+                inputs: vec![("file a".to_owned(), "1".to_owned())],
+            }),
+        };
+        let both = [listed(&["one"], &["a", "b"]), listed(&["two", "quick"], &["a", "c"])];
+        let bytes = Document::of(&both).to_bytes();
         let document = Document::parse(&bytes).unwrap();
         assert_eq!(Document::parse_inline(&document.to_inline()).unwrap().to_bytes(), bytes);
         assert_eq!(document.layers.len(), 3);
         let mut results = document.results().unwrap();
         results.sort_by_key(|listed| listed.keys.len());
-        assert_eq!(results[0].keys, [key("one")]);
-        assert_eq!(results[0].stack, [layer("a"), layer("b")]);
-        assert_eq!(results[1].keys, [key("two"), key("quick")]);
-        assert_eq!(results[1].stack, [layer("a"), layer("c")]);
+        assert_eq!(results, both);
+    }
+
+    #[test]
+    fn a_small_document_lists_no_gigabytes() {
+        let digest = Digest::of(b"x");
+        let layer = |place: i64, media_type: &str| {
+            let below = place - 1;
+            format!(
+                r#"{{"blob":"{digest}","parent":{below},"annotations":{{"mediaType":"{media_type}","size":1,"diffID":"{digest}"}}}}"#
+            )
+        };
+        let record = format!(r#"{{"digest":"{digest}","layers":[{{"layer":4095}}]}}"#);
+        let layers: Vec<String> = (0..4096).map(|place| layer(place, "t")).collect();
+        let of = |records: usize| {
+            let text = format!(
+                r#"{{"keys":"rbuild","layers":[{}],"records":[{}]}}"#,
+                layers.join(","),
+                vec![record.as_str(); records].join(",")
+            );
+            Document::parse(text.as_bytes())
+                .unwrap()
+                .results()
+                .map(|results| results.len())
+        };
+        assert_eq!(of(64).unwrap(), 64);
+        let error = of(65).unwrap_err().to_string();
+        assert!(error.contains("262144 layers"), "{error}");
+        let text = format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, layer(0, &"t".repeat(256)));
+        let error = Document::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("layer 0"), "{error}");
     }
 
     #[test]
@@ -293,10 +409,10 @@ mod tests {
             )
         };
         for text in [
-            format!(r#"{{"layers":[{}]}}"#, entry(0)),
-            format!(r#"{{"layers":[{},{}]}}"#, entry(1), entry(0)),
-            format!(r#"{{"layers":[{}]}}"#, entry(7)),
-            format!(r#"{{"records":[{{"digest":"{digest}","layers":[{{"layer":3}}]}}]}}"#),
+            format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, entry(0)),
+            format!(r#"{{"keys":"rbuild","layers":[{},{}]}}"#, entry(1), entry(0)),
+            format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, entry(7)),
+            format!(r#"{{"keys":"rbuild","records":[{{"digest":"{digest}","layers":[{{"layer":3}}]}}]}}"#),
             "[3]".to_owned(),
             "{".to_owned(),
         ] {
@@ -306,5 +422,14 @@ mod tests {
             );
         }
         assert!(Document::parse(b"{}").unwrap().results().unwrap().is_empty());
+        let of_others = format!(
+            r#"{{"layers":[{}],"records":[{{"digest":"{digest}","layers":[{{"layer":0}}]}}]}}"#,
+            entry(-1)
+        );
+        let of_others = Document::parse(of_others.as_bytes()).unwrap();
+        assert!(
+            of_others.results().unwrap().is_empty(),
+            "keys of another builder mean nothing here"
+        );
     }
 }

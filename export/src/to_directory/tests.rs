@@ -14,6 +14,7 @@ fn whole(path: &Path) -> Tree<'_> {
     Tree {
         path,
         platform: "linux/amd64".parse().unwrap(),
+        owners: cache::Owners::default(),
         is_apart: false,
     }
 }
@@ -99,7 +100,15 @@ fn what_is_there_gives_way_or_stays() {
 fn devices_and_sockets_are_left_out_and_named() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let tree = from.path();
-    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    // `bind` takes only short paths.
+    rustix::fs::mknodat(
+        CWD,
+        tree.join("socket"),
+        FileType::Socket,
+        Mode::from_raw_mode(0o755),
+        0,
+    )
+    .unwrap();
     rustix::fs::mknodat(CWD, tree.join("pipe"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
     let mut expected = vec![Skipped {
         path: "socket".into(),
@@ -142,6 +151,7 @@ fn a_platform_has_a_folder_even_where_a_link_was() {
     fs::write(tree.path().join("f"), "x").unwrap();
     std::os::unix::fs::symlink(outside.path(), to.path().join("linux_amd64")).unwrap();
     let apart = Tree {
+        owners: cache::Owners::default(),
         is_apart: true,
         ..whole(tree.path())
     };

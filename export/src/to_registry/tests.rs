@@ -13,7 +13,11 @@ use crate::{Error, Media};
 struct Registry {
     log: Mutex<Vec<String>>,
     refuse: Option<&'static str>,
-    at_once: AtomicUsize,
+    /// Repositories and digests that are there before.
+    has: Vec<String>,
+    /// What is asked for, and where it may be taken from.
+    asked: Mutex<Vec<String>>,
+    moving: AtomicUsize,
     most_at_once: AtomicUsize,
 }
 
@@ -28,25 +32,41 @@ impl Registry {
 }
 
 impl Push for Registry {
+    fn find_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        blob: &'a Descriptor,
+        from: &'a [Reference],
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        let from: Vec<String> = from.iter().map(Reference::name).collect();
+        let asked = format!("{} {} from {}", name.name(), blob.digest, from.join(" "));
+        self.asked.lock().unwrap().push(asked);
+        Box::pin(async move { Ok(self.has.contains(&format!("{} {}", name.name(), blob.digest))) })
+    }
+
     fn push_blob<'a>(
         &'a self,
         name: &'a Reference,
         blob: &'a Descriptor,
         content: PathBuf,
         sent: &'a (dyn Fn(u64) + Send + Sync),
-    ) -> BoxFuture<'a, Result<bool, PortError>> {
+    ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
-            let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            let now = self.moving.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_once.fetch_max(now, Ordering::SeqCst);
             tokio::task::yield_now().await;
             assert_eq!(std::fs::metadata(content).unwrap().len(), blob.size);
             // As after a broken connection: all of it twice.
             sent(blob.size);
             sent(blob.size);
-            self.at_once.fetch_sub(1, Ordering::SeqCst);
+            self.moving.fetch_sub(1, Ordering::SeqCst);
             self.note(format!("blob {} {}", name.name(), blob.digest))
-                .map(|()| true)
         })
+    }
+
+    fn abandon<'a>(&'a self, name: &'a Reference) -> BoxFuture<'a, ()> {
+        self.log.lock().unwrap().push(format!("abandon {}", name.name()));
+        Box::pin(async {})
     }
 
     fn push_manifest<'a>(
@@ -108,7 +128,47 @@ async fn after_a_failed_blob_no_name_is_given() {
     };
     let failure = to_registry(&store, &bundle, &names(&["h.io/a:1"]), &registry, &Unheard).await;
     assert_eq!(failure.unwrap_err().to_string(), "failed to push `h.io/a:1`");
-    assert!(registry.log.into_inner().unwrap().is_empty());
+    assert_eq!(registry.log.into_inner().unwrap(), ["abandon h.io/a"]);
+}
+
+#[tokio::test]
+async fn what_a_registry_has_is_not_sent() {
+    let (_directory, store) = testing::store();
+    let bundle = alone(&store, &assembly(Media::Oci));
+    let (layer, config) = (&bundle.images[0].layers[0], &bundle.images[0].config);
+    let registry = Registry {
+        has: vec![format!("h.io/a {}", layer.digest)],
+        ..Registry::default()
+    };
+    let heard = Heard::default();
+    to_registry(&store, &bundle, &names(&["h.io/a:1"]), &registry, &heard)
+        .await
+        .unwrap();
+    let sent = [format!("blob h.io/a {}", config.digest), "manifest h.io/a:1".to_owned()];
+    assert_eq!(registry.log.into_inner().unwrap(), sent);
+    let done = format!("pushing {} {size}/{size} done", layer.digest, size = layer.size);
+    assert!(heard.0.into_inner().unwrap().contains(&done));
+}
+
+#[tokio::test]
+async fn a_blob_may_be_taken_from_where_it_was_seen_and_from_where_it_was_just_sent() {
+    let (_directory, store) = testing::store();
+    let bundle = alone(&store, &assembly(Media::Oci));
+    let layer = bundle.images[0].layers[0].digest;
+    store.saw(&"h.io/base".parse().unwrap(), &[layer]).unwrap();
+    let registry = Registry::default();
+    to_registry(&store, &bundle, &names(&["h.io/a:1", "h.io/b:1"]), &registry, &Unheard)
+        .await
+        .unwrap();
+    let asked = registry.asked.into_inner().unwrap();
+    for expected in [
+        format!("h.io/a {layer} from h.io/base"),
+        format!("h.io/b {layer} from h.io/a h.io/base"),
+    ] {
+        assert!(asked.contains(&expected), "{expected}: {asked:?}");
+    }
+    let known = store.places(&[layer]).unwrap();
+    assert_eq!(known[0].1.len(), 3);
 }
 
 #[tokio::test]
@@ -126,7 +186,7 @@ async fn a_few_blobs_move_at_once() {
     to_registry(&store, &bundle, &names(&["h.io/a:1"]), &registry, &Unheard)
         .await
         .unwrap();
-    assert_eq!(registry.most_at_once.into_inner(), BLOBS_AT_ONCE);
+    assert_eq!(registry.most_at_once.load(Ordering::SeqCst), Push::at_once(&registry));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ fn archive_of(tree: &Path, epoch: Option<i64>) -> Vec<u8> {
     let tree = Tree {
         path: tree,
         platform: "linux/amd64".parse().unwrap(),
+        owners: cache::Owners::default(),
         is_apart: false,
     };
     to_tar(&[tree], epoch, &mut bytes).unwrap();
@@ -53,7 +54,15 @@ fn a_tree_is_written_in_order_with_all_its_kinds() {
     }
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, tree.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    // `bind` takes only short paths.
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        tree.join("socket"),
+        rustix::fs::FileType::Socket,
+        mode,
+        0,
+    )
+    .unwrap();
     assert_eq!(
         listing(&archive_of(tree, None)),
         [
@@ -125,6 +134,7 @@ fn platforms_have_folders_or_are_merged() {
             .map(|(platform, root)| Tree {
                 path: root.path(),
                 platform,
+                owners: cache::Owners::default(),
                 is_apart,
             })
             .collect();

@@ -214,6 +214,7 @@ fn pinned(image: &ResolvedImage) -> ImageName {
     let digest = image.root.digest;
     match &image.name {
         ImageName::Registry(reference) => ImageName::Registry(reference.pinned(digest)),
+        ImageName::Results(place) => ImageName::Results(place.clone()),
         ImageName::Layout { path, tag, .. } => ImageName::Layout {
             path: path.clone(),
             tag: tag.clone(),

@@ -295,3 +295,191 @@ fn now<T>(future: crate::BoxFuture<'_, T>) -> T {
         std::task::Poll::Pending => panic!("a layout must not wait"),
     }
 }
+
+/// What is said of a layout with these documents, as a directory and as an archive.
+fn said_of(index: &str, blobs: &[&[u8]]) -> [String; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let draft = Draft {
+        blobs: blobs.iter().map(|blob| blob.to_vec()).collect(),
+        ..Draft::default()
+    };
+    let paths = draft.write(folder.path());
+    fs::write(paths[0].join("index.json"), index).unwrap();
+    let mut builder = tar::Builder::new(File::create(&paths[1]).unwrap());
+    builder.append_dir_all(".", &paths[0]).unwrap();
+    builder.into_inner().unwrap();
+    paths.map(|path| match user_of(&path, None, None) {
+        Ok(user) => format!("accepted: {user}"),
+        Err(error) => error,
+    })
+}
+
+#[test]
+fn documents_that_lie_are_refused_in_few_words() {
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    let entry = |digest: &str, size: &str, more: &str| {
+        format!(
+            r#"{{"mediaType":"{}","digest":"{digest}","size":{size}{more}}}"#,
+            media_type::MANIFEST
+        )
+    };
+    let index = |entries: &str| format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+    let text = b"text".as_slice();
+    let of_text = Digest::of(text).to_string();
+    let itself = index(&entry(&zeros, "1", ""));
+    let of_itself = Digest::of(itself.as_bytes()).to_string();
+    let many: Vec<String> = (0..5000)
+        .map(|number| {
+            let platform = format!(r#","platform":{{"os":"os{number}","architecture":"\u001bx"}}"#);
+            entry(&format!("sha256:{number:064x}"), "1", &platform)
+        })
+        .collect();
+    let deep = "[".repeat(100_000);
+    for (what, index, expected) in [
+        (
+            "missing",
+            index(&entry(&zeros, "1", "")),
+            "it has no `blobs/sha256/0000",
+        ),
+        ("shorter", index(&entry(&of_text, "9", "")), "its descriptor says 9"),
+        ("longer", index(&entry(&of_text, "1", "")), "its descriptor says 1"),
+        (
+            "huge",
+            index(&entry(&of_text, "9999999999999", "")),
+            "larger than 4194304",
+        ),
+        ("below nothing", index(&entry(&of_text, "-4", "")), "not valid"),
+        ("no document", index(&entry(&of_text, "4", "")), "not valid"),
+        ("a path", index(&entry("sha256:../../../etc/passwd", "4", "")), ""),
+        ("another path", index(&entry("../../etc:passwd", "4", "")), ""),
+        ("five thousand platforms", index(&many.join(",")), "and 4984 more"),
+        ("depth", deep, "not valid"),
+        (
+            "itself by name",
+            index(&entry(&of_itself, &itself.len().to_string(), "")),
+            "",
+        ),
+        (
+            "twice",
+            r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(),
+            "duplicate",
+        ),
+        ("nothing", String::new(), "not valid"),
+        (
+            "no list",
+            r#"{"schemaVersion":2,"manifests":{}}"#.to_owned(),
+            "not valid",
+        ),
+    ] {
+        for said in said_of(&index, &[text, itself.as_bytes()]) {
+            assert!(
+                said.contains(expected) && !said.starts_with("accepted"),
+                "{what}: {said}"
+            );
+            assert!(said.len() < 3000, "{what}: {} bytes of error", said.len());
+        }
+    }
+}
+
+/// A header of 512 bytes.
+fn header(name: &str, kind: tar::EntryType, size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+#[test]
+fn archives_that_lie_need_neither_memory_nor_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    let opened = |bytes: &[u8], length: u64| {
+        fs::write(&path, bytes).unwrap();
+        // What is not written costs nothing on the disk.
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(length.max(bytes.len() as u64))
+            .unwrap();
+        Layout::open(&path).unwrap_err().to_string()
+    };
+    let long = |kind| header("././@LongLink", kind, 200 << 30);
+    let file = |name: &str, size: u64| header(name, tar::EntryType::Regular, size);
+    for (what, bytes, length, expected) in [
+        (
+            "a name of 200 GiB",
+            long(tar::EntryType::GNULongName),
+            201 << 30,
+            "more than 2 MiB",
+        ),
+        (
+            "a target of 200 GiB",
+            long(tar::EntryType::GNULongLink),
+            201 << 30,
+            "more than 2 MiB",
+        ),
+        (
+            "records of 200 GiB",
+            long(tar::EntryType::XHeader),
+            201 << 30,
+            "more than 2 MiB",
+        ),
+        (
+            "global records of 200 GiB",
+            long(tar::EntryType::XGlobalHeader),
+            201 << 30,
+            "more than 2 MiB",
+        ),
+        (
+            "a marker of 200 GiB",
+            file("oci-layout", 200 << 30),
+            201 << 30,
+            "larger than 4194304",
+        ),
+        (
+            "more than there is",
+            file("oci-layout", 200 << 30),
+            0,
+            "ends within `oci-layout`",
+        ),
+        ("a size of all", file("oci-layout", u64::MAX), 0, ""),
+        (
+            "half a header",
+            file("oci-layout", 0)[..300].to_vec(),
+            0,
+            "ends within a header",
+        ),
+        ("noise", vec![7; 4096], 0, "neither a directory nor a tar archive"),
+        ("holes", vec![0; 512], 100 << 30, "it has no `oci-layout`"),
+        ("upwards", file("../oci-layout", 0), 0, "it has no `oci-layout`"),
+    ] {
+        let said = opened(&bytes, length);
+        assert!(said.contains(expected), "{what}: {said}");
+    }
+    let many: Vec<u8> = (0..20_000)
+        .flat_map(|number| file(&format!("d{number}/x"), 0))
+        .collect();
+    let said = opened(&many, 0);
+    assert!(said.contains("it has no `oci-layout`") && said.len() < 1000, "{said}");
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path();
+    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    for target in ["/dev/zero", "/proc/self/mem", ".", "nowhere"] {
+        let _ = fs::remove_file(layout.join("index.json"));
+        std::os::unix::fs::symlink(target, layout.join("index.json")).unwrap();
+        assert!(Layout::open(layout).is_err(), "{target}");
+    }
+    for path in ["/dev/zero", "/dev/null", "/proc/self/mem"] {
+        assert!(Layout::open(Path::new(path)).is_err(), "{path}");
+    }
+}

@@ -7,8 +7,12 @@
 )]
 
 mod auth;
+mod hostile;
 mod messages;
+mod mirrors;
 mod pull;
 mod push;
 mod real;
+mod referrers;
 mod server;
+mod uploads;

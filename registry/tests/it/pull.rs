@@ -174,6 +174,46 @@ async fn a_range_that_was_not_asked_for_is_an_error_of_the_reader() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_every_range_is_asked_for_all_of_it() {
+    let bytes = large();
+    let served = bytes.clone();
+    let server = Server::start(first(2, "GET", "/blobs/", move |request| {
+        match request.header("range") {
+            None => Reply {
+                cut: Some(1000),
+                ..Reply::of(200, &served)
+            },
+            Some(_) => Reply::of(416, b""),
+        }
+    }))
+    .await;
+    let blob = server.blob(media_type::LAYER, &bytes);
+    let read = read(&server.client(), &server.name("app"), &blob).await.unwrap();
+    assert_eq!(read, bytes);
+    assert_eq!(server.requests("GET", "/blobs/").len(), 3);
+}
+
+#[tokio::test]
+async fn a_blob_that_has_become_another_is_an_error_of_the_reader() {
+    let bytes = large();
+    let served = bytes.clone();
+    let server = Server::start(move |request| match request.header("range") {
+        None => Some(Reply {
+            cut: Some(1000),
+            ..Reply::of(200, &served)
+        }),
+        Some(_) => Some(Reply::of(200, b"another")),
+    })
+    .await;
+    let blob = Descriptor::of(media_type::LAYER, &bytes);
+    let error = read(&server.client(), &server.name("app"), &blob)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("has 7 bytes, its descriptor says"), "{error}");
+}
+
+#[tokio::test]
 async fn a_blob_of_another_size_is_refused() {
     let server = Server::plain().await;
     let mut blob = server.blob(media_type::LAYER, b"layer");

@@ -28,17 +28,21 @@ fn layer(size: usize) -> Layer {
     }
 }
 
-/// Pushes the layer; gives the answer and how many bytes were told of.
+/// Pushes the layer unless it is there; says whether it was sent, and how many bytes were told of.
 async fn push(server: &Server, layer: &Layer) -> (Result<bool, PortError>, u64) {
     let told = AtomicU64::new(0);
     let sent = |count| {
         told.fetch_add(count, Ordering::Relaxed);
     };
     let name = server.reference("app:1");
-    let pushed = server
-        .client()
-        .push_blob(&name, &layer.descriptor, layer.path.clone(), &sent)
-        .await;
+    let client = server.client();
+    let pushed = match client.find_blob(&name, &layer.descriptor, &[]).await {
+        Ok(false) => client
+            .push_blob(&name, &layer.descriptor, layer.path.clone(), &sent)
+            .await
+            .map(|()| true),
+        found => found.map(|_| false),
+    };
     (pushed, told.into_inner())
 }
 

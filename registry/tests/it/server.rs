@@ -49,6 +49,10 @@ struct Store {
     requests: Vec<Request>,
     /// So many uploads are left in the middle of their bodies.
     hang_ups: usize,
+    /// Whether bytes of an upload that was left are kept.
+    resumes: bool,
+    /// What came so far of uploads in pieces.
+    partial: Vec<u8>,
 }
 
 impl Request {
@@ -96,6 +100,29 @@ impl Server {
     /// A registry that behaves.
     pub(crate) async fn plain() -> Server {
         Server::start(|_| None).await
+    }
+
+    /// One that tells the digest of a manifest to who asks for its head.
+    pub(crate) async fn plain_with_digests() -> Server {
+        let serving: Arc<std::sync::OnceLock<Arc<Shared>>> = Arc::default();
+        let known = Arc::clone(&serving);
+        let server = Server::start(move |request| {
+            let last = request.path.rsplit('/').next()?;
+            let store = known.get()?.store.lock().unwrap();
+            let (media_type, bytes) = store
+                .manifests
+                .get(last)
+                .filter(|_| request.is("HEAD", "/manifests/"))?;
+            let digest = Digest::of(bytes).to_string();
+            Some(
+                Reply::of(200, b"")
+                    .with("Content-Type", media_type)
+                    .with("Docker-Content-Digest", &digest),
+            )
+        })
+        .await;
+        let _ = serving.set(Arc::clone(&server.shared));
+        server
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -157,6 +184,11 @@ impl Server {
         self.shared.store.lock().unwrap().hang_ups = times;
     }
 
+    /// Uploads that break off can be taken up again from now on.
+    pub(crate) fn resume(&self) {
+        self.shared.store.lock().unwrap().resumes = true;
+    }
+
     /// The requests whose method and path match, in the order they came.
     pub(crate) fn requests(&self, method: &str, part: &str) -> Vec<Request> {
         let store = self.shared.store.lock().unwrap();
@@ -175,7 +207,7 @@ pub(crate) fn client_with_config(config: &str) -> (tempfile::TempDir, PathBuf, C
     let path = folder.path().join("config.json");
     std::fs::write(&path, config).unwrap();
     let options = ClientOptions {
-        docker_config: Some(path.clone()),
+        credentials: vec![registry::CredentialSource::Docker(path.clone())],
         ..ClientOptions::default()
     };
     (folder, path, Client::new(options).unwrap())
@@ -213,8 +245,14 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         .header("content-length")
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    if request.is("PUT", "/blobs/") && shared.store.lock().unwrap().hangs_up() {
-        let _ = reader.read_exact(&mut vec![0; length / 2]).await;
+    let is_body = (request.is("PUT", "/blobs/") || request.is("PATCH", "/blobs/")) && length > 0;
+    if is_body && shared.store.lock().unwrap().hangs_up() {
+        let mut half = vec![0; length / 2];
+        let _ = reader.read_exact(&mut half).await;
+        let mut store = shared.store.lock().unwrap();
+        if store.resumes {
+            store.partial.extend_from_slice(&half);
+        }
         return;
     }
     request.body = vec![0; length];
@@ -272,6 +310,11 @@ impl Store {
         hangs_up
     }
 
+    fn begins_upload(&mut self) -> bool {
+        self.partial.clear();
+        true
+    }
+
     fn answer(&mut self, request: &Request) -> Reply {
         let last = request.path.rsplit('/').next().unwrap_or_default().to_owned();
         let missing = Reply::of(404, br#"{"errors":[{"code":"UNKNOWN","message":"it is not here"}]}"#);
@@ -288,18 +331,39 @@ impl Store {
                 }
                 Reply::of(201, b"").with("Docker-Content-Digest", &digest)
             }
+            ("GET", false) if request.path.contains("/uploads/") => match (self.resumes, self.partial.len()) {
+                (true, 1..) => Reply::of(204, b"").with("Range", &format!("0-{}", self.partial.len() - 1)),
+                _ => missing,
+            },
+            ("DELETE", false) => Reply::of(204, b""),
+            // Chunks come in order, and say where they belong.
+            ("PATCH", false) => {
+                let from = self.partial.len();
+                let range = format!("{from}-{}", from + request.body.len() - 1);
+                if request.header("content-range") != Some(&range) {
+                    return Reply::of(416, b"");
+                }
+                self.partial.extend_from_slice(&request.body);
+                Reply::of(202, b"")
+                    .with("Location", &format!("{}?_state=a%2Fb", request.path))
+                    .with("Range", &format!("0-{}", self.partial.len() - 1))
+            }
             ("GET" | "HEAD", false) => match self.blobs.get(&last) {
                 Some(bytes) => ranged(bytes, request.header("range")),
                 None => missing,
             },
             // The place is relative and has a query of its own, as the specification allows.
-            ("POST", false) => Reply::of(202, b"").with("Location", &format!("{}one?_state=a%2Fb", request.path)),
+            ("POST", false) if self.begins_upload() => {
+                Reply::of(202, b"").with("Location", &format!("{}one?_state=a%2Fb", request.path))
+            }
             ("PUT", false) => {
-                let digest = Digest::of(&request.body).to_string();
+                self.partial.extend_from_slice(&request.body);
+                let body = std::mem::take(&mut self.partial);
+                let digest = Digest::of(&body).to_string();
                 if request.query != format!("_state=a%2Fb&digest={digest}") {
                     return Reply::of(400, b"wrong query");
                 }
-                self.blobs.insert(digest.clone(), request.body.clone());
+                self.blobs.insert(digest.clone(), body);
                 Reply::of(201, b"").with("Docker-Content-Digest", &digest)
             }
             _ => Reply::of(405, b""),

@@ -100,8 +100,19 @@ impl Session<'_> {
             true => Ok(stdout),
             false => Err(Error::Failed {
                 what: what.to_owned(),
-                stderr: stderr.trim_end().to_owned(),
+                stderr: format!("{}{}", stderr.trim_end(), self.remark(&stderr)),
             }),
+        }
+    }
+
+    /// What is to be said to what the program wrote.
+    fn remark(&self, stderr: &str) -> &'static str {
+        let is_redirect = ["301", "302", "303", "307", "308"]
+            .iter()
+            .any(|status| stderr.contains(&format!("returned error: {status}")));
+        match is_redirect && self.source.authorization.is_some() {
+            true => "\n(with a login no redirect is followed: give the address that it leads to)",
+            false => "",
         }
     }
 
@@ -127,6 +138,9 @@ impl Session<'_> {
             .env_clear()
             .envs(self.program.variables.iter().map(|(name, value)| (name, value)))
             .env("GIT_TERMINAL_PROMPT", "0")
+            // A server that sends fewer bytes a second for so many seconds counts as gone; one that works sends a few.
+            .env("GIT_HTTP_LOW_SPEED_LIMIT", "1")
+            .env("GIT_HTTP_LOW_SPEED_TIME", "300")
             .env("GIT_SSH_COMMAND", &self.ssh)
             .env("GIT_ALLOW_PROTOCOL", "https:http:git:ssh")
             .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -148,9 +162,12 @@ impl Session<'_> {
         if let (Some(authorization), Some(scope)) = (&self.source.authorization, scope(&self.source.remote)) {
             // In the environment and not among the arguments, which everybody can read.
             command
-                .env("GIT_CONFIG_COUNT", "1")
+                .env("GIT_CONFIG_COUNT", "2")
                 .env("GIT_CONFIG_KEY_0", format!("http.{scope}.extraheader"))
-                .env("GIT_CONFIG_VALUE_0", format!("Authorization: {authorization}"));
+                .env("GIT_CONFIG_VALUE_0", format!("Authorization: {authorization}"))
+                // Git would send the header also to the host that a redirect leads to.
+                .env("GIT_CONFIG_KEY_1", format!("http.{scope}.followRedirects"))
+                .env("GIT_CONFIG_VALUE_1", "false");
         }
         command
     }

@@ -13,13 +13,14 @@ use rustix::process::fchdir;
 use super::filesystem::{self, Depth, INERT, READ_ONLY};
 use super::mounts::Root;
 use crate::Mount;
+use crate::groups::Devices;
 use crate::rooted::{self, Found, Kind};
 use crate::wire::{During, Failure};
 
 const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// Mounts one of them.
-pub(super) fn put(root: &Root, mount: &Mount) -> Result<(), Failure> {
+pub(super) fn put(root: &Root, mount: &Mount, devices: Devices) -> Result<(), Failure> {
     match mount {
         Mount::Bind {
             source,
@@ -29,6 +30,7 @@ pub(super) fn put(root: &Root, mount: &Mount) -> Result<(), Failure> {
         } => {
             let tree = find(source, inside).during("find the source of a mount,", source.join(inside))?;
             let kind = Kind::of(&tree).during("look at the source of a mount,", source)?;
+            filesystem::keep_from(&tree, devices).during("keep from devices", target)?;
             if *read_only {
                 filesystem::restrict(&tree, READ_ONLY, Depth::All).during("make read-only", target)?;
             }
@@ -48,6 +50,7 @@ pub(super) fn put(root: &Root, mount: &Mount) -> Result<(), Failure> {
                 false => MountAttrFlags::MOUNT_ATTR_NOSUID,
             };
             let tmpfs = filesystem::new("tmpfs", &options, attributes).during("mount", target)?;
+            filesystem::keep_from(&tmpfs, devices).during("keep from devices", target)?;
             root.put(tmpfs, target, Kind::Directory)
         }
         Mount::Secret {
@@ -95,7 +98,11 @@ fn write_secret(scratch: &OwnedFd, content: &[u8], (user, group): (u32, u32), mo
         Mode::from_raw_mode(0o600),
     )?);
     file.write_all(content)?;
-    rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    match rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))) {
+        // An id that nobody can be here: the secret stays root's.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
     drop(file);
     let mount = filesystem::copy_at(scratch.as_fd(), "secret")?;

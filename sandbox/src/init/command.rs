@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -25,9 +25,13 @@ use crate::{Network, Spec, Stdio, sys};
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Returns only if it fails. `watched` ends when the supervisor does.
-pub(super) fn become_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) -> Result<Infallible, Failure> {
+pub(super) fn become_command(plan: &Plan, control: BorrowedFd<'_>, watched: &OwnedFd) -> Result<Infallible, Failure> {
     let spec = &plan.spec;
     rustix::process::setsid().during("make a session", "")?;
+    // Before the namespaces: the step is to see its own groups as the top.
+    for group in &plan.membership.moved {
+        std::fs::write(group.join("cgroup.procs"), "0").during("enter the control group", group)?;
+    }
     separate(plan)?;
     rustix::process::umask(Mode::empty());
     let (root, terminal) = Root::build(plan)?;
@@ -95,11 +99,16 @@ fn enter_working_directory(path: &str, identity: &Identity) -> Result<(), Failur
 }
 
 /// Sees to input and output. The user gets what is ours of them, so that `/dev/stdout` can be opened.
-fn connect(stdio: Stdio, terminal: Option<Terminal>, control: &OwnedFd, identity: &Identity) -> Result<(), Failure> {
+fn connect(
+    stdio: Stdio,
+    terminal: Option<Terminal>,
+    control: BorrowedFd<'_>,
+    identity: &Identity,
+) -> Result<(), Failure> {
     let uid = Some(Uid::from_raw(identity.uid));
     match (stdio, terminal) {
         (Stdio::Terminal, Some(Terminal { outer, inner })) => {
-            send(control, &Report::Terminal, Some(outer.as_fd())).during("hand out the terminal", "")?;
+            send(control, &Report::Terminal, &[outer.as_fd()]).during("hand out the terminal", "")?;
             rustix::process::ioctl_tiocsctty(&inner).during("take the terminal", "")?;
             rustix::fs::fchown(&inner, uid, None).during("give away the terminal", "")?;
             rustix::stdio::dup2_stdin(&inner)

@@ -10,6 +10,7 @@ use rustix::pty::OpenptFlags;
 
 use super::filesystem::{self, Depth, INERT};
 use super::mounts::{Root, put_in};
+use crate::groups::Devices;
 use crate::rooted::{self, Kind};
 use crate::wire::{During, Failure};
 
@@ -50,13 +51,19 @@ pub(super) struct Terminal {
 }
 
 /// Mounts `/dev` and what is below it; opens a terminal there if wanted.
-pub(super) fn mount(root: &Root, shm_size: u64, with_terminal: bool) -> Result<Option<Terminal>, Failure> {
+pub(super) fn mount(
+    root: &Root,
+    shm_size: u64,
+    with_terminal: bool,
+    devices: Devices,
+) -> Result<Option<Terminal>, Failure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = filesystem::new("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes).during("mount", "/dev")?;
     root.put(&dev, "/dev", Kind::Directory)?;
+    filesystem::keep_from(&dev, devices).during("keep from devices", "/dev")?;
     let dev = dev.as_fd();
     for (name, major, minor) in NODES {
-        make_node(dev, name, major, minor).during("make the device", format!("/dev/{name}"))?;
+        make_node(dev, name, (major, minor), devices).during("make the device", format!("/dev/{name}"))?;
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, dev, name).during("make the link", format!("/dev/{name}"))?;
@@ -94,7 +101,10 @@ pub(super) fn lend(root: &Root) {
     }
 }
 
-fn make_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> io::Result<()> {
+fn make_node(dev: BorrowedFd<'_>, name: &str, (major, minor): (u32, u32), devices: Devices) -> io::Result<()> {
+    if devices == Devices::Unopenable {
+        return lend_node(dev, name);
+    }
     let made = rustix::fs::mknodat(
         dev,
         name,
@@ -103,11 +113,14 @@ fn make_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> io::Res
         makedev(major, minor),
     );
     // In a user namespace nobody may make devices; the host's own do as well.
-    made.or_else(|_| {
-        let point = rooted::find_or_make(dev, Path::new(name), Kind::File)?;
-        let device = filesystem::copy(&Path::new("/dev").join(name), Depth::One)?;
-        filesystem::attach(device, point)
-    })
+    made.or_else(|_| lend_node(dev, name))
+}
+
+/// The host's own device, which is on a mount of its own.
+fn lend_node(dev: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let point = rooted::find_or_make(dev, Path::new(name), Kind::File)?;
+    let device = filesystem::copy(&Path::new("/dev").join(name), Depth::One)?;
+    filesystem::attach(device, point)
 }
 
 fn terminals() -> io::Result<OwnedFd> {

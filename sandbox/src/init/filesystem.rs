@@ -11,6 +11,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use crate::groups::Devices;
 use crate::sys;
 
 /// No setuid programs, no devices, no programs.
@@ -70,6 +71,14 @@ pub(super) fn copy_of(fd: impl AsFd, depth: Depth) -> io::Result<OwnedFd> {
 /// Takes abilities from a mount and all below it.
 pub(super) fn restrict(mount: impl AsFd, attributes: MountAttrFlags, depth: Depth) -> io::Result<()> {
     sys::set_mount_attributes(mount, attributes.bits().into(), matches!(depth, Depth::All))
+}
+
+/// Lets no device be opened in a mount and all below it, if that is how a step is kept from them.
+pub(super) fn keep_from(mount: impl AsFd, devices: Devices) -> io::Result<()> {
+    match devices {
+        Devices::AsTheyAre => Ok(()),
+        Devices::Unopenable => restrict(mount, MountAttrFlags::MOUNT_ATTR_NODEV, Depth::All),
+    }
 }
 
 /// Puts a mount on `target`.

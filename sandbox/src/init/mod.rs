@@ -1,8 +1,9 @@
-//! What runs between the caller and the command: our own program, started again with one thread.
+//! What runs between the caller and the commands: our own program, started again with one thread.
 //!
-//! The supervisor stays outside of the step's process namespace, waits for pid 1 and tells how it ended. It kills the
-//! step when the caller hangs up, by wish or by death; and when the supervisor itself is killed, the kernel kills pid 1,
-//! and with it everything in the namespace.
+//! There is one supervisor for all the steps of a caller, so that a step costs a fork and not the start of a program. It
+//! forks pid 1 of each, waits for it and tells how it ended. It stays outside of the steps' process namespaces. It kills a
+//! step when the caller hangs up its socket, and all of them when the caller hangs up or dies; and when the supervisor
+//! itself is killed, the kernel kills pid 1 of every step, and with it everything in its namespace.
 
 mod asked;
 mod command;
@@ -11,18 +12,19 @@ mod filesystem;
 mod mounts;
 mod privileges;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
-use rustix::thread::UnshareFlags;
+use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 
 use crate::sys::{self, Fork};
-use crate::wire::{During, Failure, Inbox, Plan, Report, send};
+use crate::wire::{During, Failure, Inbox, Order, Plan, Report, send};
 
 /// The name under which our program is started again.
 pub(crate) const NAME: &str = "rbuild-init";
@@ -44,103 +46,225 @@ pub fn init_if_asked() {
 }
 
 fn supervise() -> io::Result<()> {
-    let control = take_control()?;
-    let mut inbox = Inbox::new(control.try_clone()?);
-    let Some(plan) = inbox.wait::<Plan>()? else {
-        return Ok(());
-    };
-    let report = match start(&plan, &mut inbox, &control) {
-        Ok(step) => watch(&step, &control)?,
-        Err(failure) => Report::Failed(failure),
-    };
-    send(&control, &report, None)
+    let mut supervisor = Supervisor::begin()?;
+    while supervisor.wait()? {}
+    supervisor.end()
 }
 
-/// Moves the socket away from standard input and closes whatever else we inherited.
-fn take_control() -> io::Result<OwnedFd> {
-    sys::close_from(3)?;
-    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let nothing = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(nothing)?;
-    Ok(control)
+/// All that the supervisor has open.
+struct Supervisor {
+    /// Where the caller asks for steps.
+    orders: Inbox,
+    steps: Vec<Step>,
+    /// The control groups of the steps so far. The caller removes them, unless it was killed.
+    groups: BTreeSet<PathBuf>,
+    /// Ends when we do: so the steps know that we are alive.
+    watched: OwnedFd,
+    alive: Option<OwnedFd>,
 }
 
-/// Pid 1 of the step, seen from outside.
+/// Pid 1 of a step, seen from outside.
 struct Step {
     pid: Pid,
     handle: OwnedFd,
-    /// Closed with us: so the step knows that we are alive.
-    _alive: OwnedFd,
+    control: OwnedFd,
+    killed: bool,
 }
 
-fn start(plan: &Plan, inbox: &mut Inbox, control: &OwnedFd) -> Result<Step, Failure> {
-    // A key pressed on the caller's terminal is for the caller alone.
-    let _ = rustix::process::setsid();
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("bind to the caller's life", "")?;
-    if rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(plan.caller) {
-        return Err(Failure::setup("find the caller", "", &io::Error::other("it is gone")));
+/// The descriptors of a step to be started.
+struct Lent {
+    control: OwnedFd,
+    stdin: Option<OwnedFd>,
+    output: Option<(OwnedFd, OwnedFd)>,
+    /// The control group that the step is born in: moving it there would take longer than all else.
+    group: Option<OwnedFd>,
+}
+
+impl Supervisor {
+    /// Moves the socket away from standard input and closes whatever else we inherited.
+    fn begin() -> io::Result<Supervisor> {
+        sys::close_from(3)?;
+        let orders = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        let nothing = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&nothing)?;
+        // A key pressed on the caller's terminal is for the caller alone.
+        let _ = rustix::process::setsid();
+        let (watched, alive) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Supervisor {
+            orders: Inbox::new(orders),
+            steps: Vec::new(),
+            groups: BTreeSet::new(),
+            watched,
+            alive: Some(alive),
+        })
     }
-    if let Some(stdin) = inbox.take_fd() {
-        rustix::stdio::dup2_stdin(stdin).during("take over the standard input", "")?;
-    }
-    let (watched, alive) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe", "")?;
-    sys::unshare(UnshareFlags::NEWPID).during("make a process namespace", "")?;
-    match sys::fork().during("fork", "")? {
-        Fork::Child => {
-            drop(alive);
-            run_command(plan, control, &watched)
+
+    /// Waits for something to happen and deals with it; false when the caller is gone.
+    fn wait(&mut self) -> io::Result<bool> {
+        let mut events = vec![PollFd::new(&self.orders, PollFlags::IN)];
+        for step in &self.steps {
+            events.push(PollFd::new(&step.handle, PollFlags::IN));
+            // What can be read there is for the step. Of a caller that has hung up there is no more to hear.
+            events.push(match step.killed {
+                false => PollFd::new(&step.control, PollFlags::RDHUP),
+                true => PollFd::new(&step.handle, PollFlags::IN),
+            });
         }
-        Fork::Parent(pid) => {
-            let handle = pidfd_open(pid, PidfdFlags::empty()).during("watch the step", "")?;
-            Ok(Step {
-                pid,
-                handle,
-                _alive: alive,
-            })
+        match poll(&mut events, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+        let happened: Vec<bool> = events.iter().map(|event| !event.revents().is_empty()).collect();
+        let mut ended = Vec::new();
+        for (number, (step, happened)) in self.steps.iter_mut().zip(happened[1..].chunks_exact(2)).enumerate() {
+            if happened[1] {
+                step.kill();
+            }
+            if happened[0] {
+                ended.push(number);
+            }
+        }
+        for number in ended.into_iter().rev() {
+            self.steps.swap_remove(number).tell_end()?;
+        }
+        if !happened[0] {
+            return Ok(true);
+        }
+        let goes_on = self.orders.fill()?;
+        while let Some(order) = self.orders.take::<Order>()? {
+            self.start(order)?;
+        }
+        Ok(goes_on)
+    }
+
+    fn start(&mut self, order: Order) -> io::Result<()> {
+        let lent = Lent::take(&mut self.orders, order).ok_or_else(|| io::Error::other("a descriptor is missing"))?;
+        match sys::fork_into_namespace(lent.group.as_ref().map(AsFd::as_fd)) {
+            Ok(Fork::Child) => {
+                // A caller waits until nobody has the socket of its step, and we ask whether the supervisor has its pipe.
+                self.steps.clear();
+                self.alive = None;
+                run_command(self, lent)
+            }
+            Ok(Fork::Parent(pid, handle)) => {
+                let group = lent
+                    .group
+                    .as_ref()
+                    .map(|group| format!("/proc/self/fd/{}", group.as_raw_fd()));
+                self.groups
+                    .extend(group.and_then(|group| std::fs::read_link(group).ok()));
+                self.steps.push(Step {
+                    pid,
+                    handle,
+                    control: lent.control,
+                    killed: false,
+                });
+            }
+            Err(error) => {
+                let failure = Failure::setup("make a process namespace", "", &error);
+                // A caller that has gone meanwhile need not be told.
+                let _ = send(&lent.control, &Report::Failed(failure), &[]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills what is left, and removes where it was.
+    fn end(self) -> io::Result<()> {
+        for mut step in self.steps {
+            step.kill();
+            step.reap()?;
+        }
+        for group in self.groups {
+            // Removed already, or left to the next who makes one.
+            let _ = std::fs::remove_dir(group);
+        }
+        Ok(())
+    }
+}
+
+impl Lent {
+    fn take(orders: &mut Inbox, order: Order) -> Option<Lent> {
+        Some(Lent {
+            control: orders.take_fd()?,
+            stdin: match order.stdin {
+                true => Some(orders.take_fd()?),
+                false => None,
+            },
+            output: match order.output {
+                true => Some((orders.take_fd()?, orders.take_fd()?)),
+                false => None,
+            },
+            group: match order.group {
+                true => Some(orders.take_fd()?),
+                false => None,
+            },
+        })
+    }
+}
+
+impl Step {
+    fn kill(&mut self) {
+        if !self.killed {
+            let _ = pidfd_send_signal(self.handle.as_fd(), Signal::KILL);
+            self.killed = true;
+        }
+    }
+
+    fn tell_end(self) -> io::Result<()> {
+        let report = self.reap()?;
+        // A caller that has gone meanwhile need not be told.
+        let _ = send(&self.control, &report, &[]);
+        Ok(())
+    }
+
+    /// Waits for pid 1, which ends only after the kernel has killed and reaped all others in its namespace.
+    fn reap(&self) -> io::Result<Report> {
+        loop {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => {
+                    return Ok(match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => Report::Exited(code),
+                        (None, signal) => Report::Signaled(signal.unwrap_or(libc::SIGKILL)),
+                    });
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
 
+/// The rest of the life of pid 1.
 #[expect(clippy::exit, reason = "what is not the command must not go on as the supervisor")]
-fn run_command(plan: &Plan, control: &OwnedFd, watched: &OwnedFd) -> ! {
-    let Err(failure) = command::become_command(plan, control, watched);
-    let _ = send(control, &Report::Failed(failure), None);
+fn run_command(supervisor: &Supervisor, lent: Lent) -> ! {
+    // Our copies of what is the supervisor's are gone when the command is executed.
+    let mut inbox = Inbox::new(lent.control);
+    let outcome = connect(lent.stdin, lent.output).and_then(|()| {
+        let plan = inbox.wait::<Plan>().during("hear what to do", "")?;
+        plan.ok_or_else(|| Failure::setup("hear what to do", "", &io::Error::other("the caller is gone")))
+    });
+    let failure = match outcome {
+        Ok(plan) => {
+            let Err(failure) = command::become_command(&plan, inbox.as_fd(), &supervisor.watched);
+            failure
+        }
+        Err(failure) => failure,
+    };
+    let _ = send(&inbox, &Report::Failed(failure), &[]);
     std::process::exit(127)
 }
 
-/// Waits for the step, and kills it when the caller hangs up.
-fn watch(step: &Step, control: &OwnedFd) -> io::Result<Report> {
-    let mut killed = false;
-    loop {
-        let caller = if killed {
-            PollFlags::empty()
-        } else {
-            PollFlags::IN | PollFlags::RDHUP
-        };
-        let mut events = [PollFd::new(&step.handle, PollFlags::IN), PollFd::new(control, caller)];
-        match poll(&mut events, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !killed && !events[1].revents().is_empty() {
-            let _ = pidfd_send_signal(step.handle.as_fd(), Signal::KILL);
-            killed = true;
-        }
-        if !events[0].revents().is_empty() {
-            break;
-        }
+/// Takes what was lent as our standard input and output; of what was not, we have `/dev/null`.
+fn connect(stdin: Option<OwnedFd>, output: Option<(OwnedFd, OwnedFd)>) -> Result<(), Failure> {
+    if let Some(stdin) = stdin {
+        rustix::stdio::dup2_stdin(stdin).during("take over the standard input", "")?;
     }
-    // Pid 1 is waited for only after the kernel has killed and reaped all others in its namespace.
-    loop {
-        match waitpid(Some(step.pid), WaitOptions::empty()) {
-            Ok(Some((_, status))) => {
-                return Ok(match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => Report::Exited(code),
-                    (None, signal) => Report::Signaled(signal.unwrap_or(libc::SIGKILL)),
-                });
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if let Some((stdout, stderr)) = output {
+        rustix::stdio::dup2_stdout(stdout)
+            .and_then(|()| rustix::stdio::dup2_stderr(stderr))
+            .during("take over the output", "")?;
     }
+    Ok(())
 }

@@ -7,10 +7,12 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
-use rustix::process::{fchdir, pivot_root};
+use rustix::process::{PidfdFlags, fchdir, getpid, pidfd_open, pivot_root};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::filesystem::{self, Depth, INERT, READ_ONLY};
 use super::{asked, devices};
+use crate::groups::Devices;
 use crate::rooted::{self, Found, Kind};
 use crate::wire::{During, Failure, Plan};
 use crate::{Privileges, Stdio};
@@ -39,7 +41,8 @@ pub(super) struct Root {
 impl Root {
     /// Mounts everything `plan` asks for; gives the caller's end of the terminal if there is one.
     pub(super) fn build(plan: &Plan) -> Result<(Root, Option<devices::Terminal>), Failure> {
-        let root = Root::open(&plan.spec.root).during("open the root", &plan.spec.root)?;
+        let devices = plan.membership.devices;
+        let root = Root::open(&plan.spec.root, devices).during("open the root", &plan.spec.root)?;
         // Read while the host's own /proc can be.
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         // Of what is about the machine and not about the step.
@@ -50,7 +53,7 @@ impl Root {
         let names = root.name_files(plan)?;
         root.mount_proc()?;
         let with_terminal = plan.spec.stdio == Stdio::Terminal;
-        let terminal = devices::mount(&root, plan.spec.shm_size, with_terminal)?;
+        let terminal = devices::mount(&root, plan.spec.shm_size, with_terminal, devices)?;
         if plan.spec.privileges == Privileges::Insecure {
             devices::lend(&root);
         }
@@ -61,7 +64,7 @@ impl Root {
             root.put(mount, target, Kind::File)?;
         }
         for mount in &plan.spec.mounts {
-            asked::put(&root, mount)?;
+            asked::put(&root, mount, devices)?;
         }
         if plan.spec.privileges == Privileges::Default {
             root.hide()?;
@@ -70,8 +73,9 @@ impl Root {
     }
 
     /// A mount of the directory for ourselves, with all that is mounted below it.
-    fn open(path: &Path) -> io::Result<Root> {
+    fn open(path: &Path, devices: Devices) -> io::Result<Root> {
         let mount = filesystem::copy(path, Depth::All)?;
+        filesystem::keep_from(&mount, devices)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         filesystem::attach(&mount, rustix::fs::openat(CWD, path, flags, Mode::empty())?)?;
         Ok(Root { mount })
@@ -79,6 +83,10 @@ impl Root {
 
     /// Makes it `/`, and lets go of all that was mounted outside.
     pub(super) fn enter(&self) -> io::Result<()> {
+        // Whoever runs us may have changed our root without a mount namespace: then the true one would stay behind the
+        // step's, to be reached by climbing. Entering the namespace that we are in makes the true one ours.
+        let ourselves = pidfd_open(getpid(), PidfdFlags::empty())?;
+        move_into_thread_name_spaces(ourselves.as_fd(), ThreadNameSpaceType::MOUNT)?;
         fchdir(&self.mount)?;
         // The old root ends up on top of the new one, at the same place: taken away there, the new one is left.
         pivot_root(".", ".")?;

@@ -7,7 +7,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::users::Identity;
 use crate::wire::{During, Failure};
-use crate::{Privileges, capabilities, seccomp};
+use crate::{Privileges, capabilities, seccomp, sys};
 
 /// Becomes `identity`, for good.
 ///
@@ -18,6 +18,7 @@ pub(super) fn drop_to(identity: &Identity, privileges: Privileges) -> Result<(),
         return keep_all(identity);
     }
     set_groups(identity).during("set the groups of the command", "")?;
+    sys::keep_from_sockets_outside().during("keep from the host's sockets", "")?;
     capabilities::limit_bounding_set().during("limit capabilities", "")?;
     seccomp::install().during("install the filter of system calls", "")?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));

@@ -169,7 +169,7 @@ fn our_program_cannot_be_written_to() {
             }
         }
     };
-    Namespaces
+    Namespaces::new()
         .run(&root.script("echo ready; sleep 1"), &mut output, &Cancel::new())
         .unwrap();
     assert_eq!(found.len(), 1);

@@ -25,6 +25,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("cancelling_kills_everything", cancelling_kills_everything),
     ("leftover_processes_die", leftover_processes_die),
     ("runs_do_not_disturb_each_other", runs_do_not_disturb_each_other),
+    ("all_runs_share_one_supervisor", all_runs_share_one_supervisor),
+    (
+        "a_killed_supervisor_is_told_and_replaced",
+        a_killed_supervisor_is_told_and_replaced,
+    ),
     ("signals_have_their_default_effect", signals_have_their_default_effect),
     ("much_output_arrives_whole", much_output_arrives_whole),
     ("want_of_memory_is_told", want_of_memory_is_told),
@@ -99,7 +104,7 @@ fn cancelling_kills_everything() {
     let spec =
         root.script("trap '' TERM INT; (while true; do echo x >> /alive; sleep 0.01; done) & echo ready; sleep 100");
     assert!(matches!(
-        Namespaces.run(&spec, &mut output, &cancel),
+        Namespaces::new().run(&spec, &mut output, &cancel),
         Err(Error::Cancelled)
     ));
     assert!(begun.elapsed() < Duration::from_secs(20));
@@ -108,7 +113,7 @@ fn cancelling_kills_everything() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(size(), before);
     assert!(matches!(
-        Namespaces.run(&spec, &mut |_, _| {}, &cancel),
+        Namespaces::new().run(&spec, &mut |_, _| {}, &cancel),
         Err(Error::Cancelled)
     ));
 }
@@ -132,6 +137,62 @@ fn runs_do_not_disturb_each_other() {
             });
         }
     });
+}
+
+fn all_runs_share_one_supervisor() {
+    let executor = Namespaces::new();
+    let roots: Vec<Root> = (0..4).map(|_| Root::new()).collect();
+    std::thread::scope(|scope| {
+        for root in &roots {
+            scope.spawn(|| {
+                let mut supervisors = Vec::new();
+                let mut look = |_: Stream, _: &[u8]| supervisors = children_of(std::process::id(), "rbuild-init");
+                let script = root.script("echo ready; sleep 0.3");
+                executor.run(&script, &mut look, &Cancel::new()).unwrap();
+                assert_eq!(supervisors.len(), 1);
+            });
+        }
+    });
+    drop(executor);
+    assert!(children_of(std::process::id(), "rbuild-init").is_empty());
+}
+
+fn a_killed_supervisor_is_told_and_replaced() {
+    let root = Root::new();
+    let executor = Namespaces::new();
+    let mut killed = false;
+    let mut kill = |_: Stream, _: &[u8]| {
+        let killing = children_of(std::process::id(), "rbuild-init").into_iter();
+        for supervisor in killing.filter(|child| children_of(*child, "").len() == 1) {
+            let pid = nix::unistd::Pid::from_raw(supervisor.cast_signed());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            killed = true;
+        }
+    };
+    let spec = root.script("echo ready; while sleep 0.01; do echo x >> /alive; done");
+    let outcome = executor.run(&spec, &mut kill, &Cancel::new());
+    assert!(matches!(outcome, Err(Error::SupervisorDied)), "{outcome:?}");
+    assert!(killed);
+    let size = || fs::metadata(root.path().join("alive")).map_or(0, |file| file.len());
+    std::thread::sleep(Duration::from_millis(100));
+    let before = size();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(size(), before);
+    let again = executor.run(&root.script("true"), &mut |_, _| {}, &Cancel::new());
+    assert_eq!(again.unwrap(), Exit::Code(0));
+}
+
+/// The numbers of the processes that `parent` has started and that go by `name`, or by any if that is empty.
+fn children_of(parent: u32, name: &str) -> Vec<u32> {
+    let is_child = |status: &str| status.contains(&format!("\nPPid:\t{parent}\n"));
+    let numbers = fs::read_dir("/proc").unwrap();
+    let numbers = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|number| {
+            let read = |file| fs::read_to_string(format!("/proc/{number}/{file}")).unwrap_or_default();
+            is_child(&read("status")) && read("cmdline").starts_with(name)
+        })
+        .collect()
 }
 
 fn signals_have_their_default_effect() {
@@ -169,11 +230,11 @@ fn want_of_memory_is_told() {
     let hungry = "awk 'BEGIN { s = \"x\"; while (1) s = s s }'";
     assert_eq!(
         run(&root.script(&format!("exec {hungry}"))).unwrap().exit,
-        Exit::OutOfMemory
+        Exit::OutOfMemory { limit: None }
     );
     assert_eq!(
         run(&root.script(&format!("{hungry}; exit $?"))).unwrap().exit,
-        Exit::OutOfMemory
+        Exit::OutOfMemory { limit: None }
     );
     assert_eq!(run(&root.script("exit 137")).unwrap().exit, Exit::Code(137));
 }

@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("names_of_the_machine", names_of_the_machine),
     ("users_are_looked_up_in_the_root", users_are_looked_up_in_the_root),
     ("home_comes_from_passwd", home_comes_from_passwd),
+    ("ids_that_are_not_there_are_refused", ids_that_are_not_there_are_refused),
     (
         "the_working_directory_is_made_for_the_user",
         the_working_directory_is_made_for_the_user,
@@ -66,6 +67,24 @@ fn users_are_looked_up_in_the_root() {
         error.to_string(),
         "unable to find user carol: no matching entries in passwd file"
     );
+}
+
+fn ids_that_are_not_there_are_refused() {
+    let root = Root::new();
+    let mut spec = root.script("id -u");
+    spec.user = "2000000000".to_owned();
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    match run(&spec) {
+        Ok(ran) => assert_eq!(
+            (map.contains("4294967295"), ran.stdout.trim()),
+            (true, "2000000000"),
+            "{map}"
+        ),
+        Err(error) => assert_eq!(
+            error.to_string(),
+            "no process can run as 2000000000:0 here: the user namespace has no such id"
+        ),
+    }
 }
 
 fn home_comes_from_passwd() {
@@ -183,7 +202,11 @@ fn a_part_of_a_tree_is_found_inside_of_it_only() {
     for inside in ["/etc/hostname", "/link", "../../../link"] {
         assert_eq!(says(&part(inside)), "inside", "{inside}");
     }
-    assert!(Namespaces.run(&part("/nope"), &mut |_, _| {}, &Cancel::new()).is_err());
+    assert!(
+        Namespaces::new()
+            .run(&part("/nope"), &mut |_, _| {}, &Cancel::new())
+            .is_err()
+    );
 }
 
 fn secrets_are_files_of_their_own() {

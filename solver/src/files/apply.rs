@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cache::Owners;
 use graph::{FileAction, InputIndex, MakeDirectory, MakeFile, Owner};
 use rustix::fs::Timespec;
 
@@ -23,6 +24,8 @@ pub struct Target<'a> {
     pub root: &'a Path,
     /// The upper directory of the overlay that is mounted there, if it is one.
     pub upper: Option<&'a Path>,
+    /// Whose its files are.
+    pub owners: &'a Owners,
     /// What can be taken from an earlier tree.
     pub reuse: Option<&'a mut Reuse>,
 }
@@ -50,7 +53,7 @@ pub fn apply<'t>(
     resolve_owner: ResolveOwner<'_>,
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<Shown, FilesError> {
-    let mut destination = Destination::open(target.root, target.upper)?;
+    let mut destination = Destination::open(target.root, target.upper, target.owners)?;
     let owner = |owner: &Option<Owner>| match owner {
         Some(owner) => resolve_owner(owner).map(Some).map_err(FilesError::Owner),
         None => Ok(None),

@@ -30,7 +30,14 @@ pub(super) fn is_archive(source: &Source<'_>, item: &Item<'_>) -> Result<bool, F
     }
     let file = content::open(source.root(), item.top())?;
     let first = compression::decompress(file.into(), |stream| Reader::new(stream).next());
-    Ok(matches!(first, Ok(Ok(Some(_)))))
+    match first {
+        // What cannot be looked into for this reason may well be one: to copy it as a file would be silent.
+        Ok(Err(reason)) if reason.contains("memory") => Err(FilesError::Archive {
+            path: shown(&item.top().path),
+            reason: format!("to decompress it takes more memory than archives may have ({reason})"),
+        }),
+        first => Ok(matches!(first, Ok(Ok(Some(_))))),
+    }
 }
 
 /// Whether the file at `path` is an archive.
@@ -117,14 +124,11 @@ impl Unpacking<'_> {
             return Ok(());
         }
         let (folder, name) = split(&cleaned);
-        let folder = self.destination.resolve(folder)?;
-        let implied = Folder {
-            mode: 0o755,
-            owner: (0, 0),
-            seconds: 0,
-        };
-        self.destination.make_directories(&folder, implied)?;
+        let folder = self.folder(folder)?;
         self.destination.keep_time(&folder)?;
+        if self.destination.is_overburdened() {
+            return Err(broken("it has too many directories to keep in mind".to_owned()));
+        }
         let path = super::path::join(&folder, name);
         let merged = header.kind == EntryType::Directory
             && self.destination.stat(&path)?.is_some_and(|stat| is_directory(&stat));
@@ -145,6 +149,22 @@ impl Unpacking<'_> {
             EntryType::Block => self.node(&path, header, FileType::BlockDevice),
             other => Err(broken(format!("{} is of the unknown type {other:?}", shown(&cleaned)))),
         }
+    }
+
+    /// The folder that an entry goes to, made if it is not there.
+    fn folder(&mut self, named: &[u8]) -> Result<Vec<u8>, FilesError> {
+        // A way of two thousand folders is not gone folder by folder for each file at its end.
+        if self.destination.is_folder(named) {
+            return Ok(named.to_vec());
+        }
+        let folder = self.destination.resolve(named)?;
+        let implied = Folder {
+            mode: 0o755,
+            owner: (0, 0),
+            seconds: 0,
+        };
+        self.destination.make_directories(&folder, implied)?;
+        Ok(folder)
     }
 
     fn owner_of(&self, header: &Header) -> (u32, u32) {
@@ -219,6 +239,15 @@ impl Unpacking<'_> {
         let Some(sparse) = &header.sparse else {
             return copy(&mut self.reader, header.size);
         };
+        let disk = rustix::fs::fstatvfs(file).at("stat", path)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // A hole costs nothing here, but whoever reads the file reads it whole.
+        if sparse.size > free {
+            let (path, size) = (shown(path), sparse.size);
+            return Err(broken(format!(
+                "{path} has {size} bytes with its holes, and the disk has {free} free"
+            )));
+        }
         rustix::fs::ftruncate(file, sparse.size).at("write", path)?;
         for (offset, length) in &sparse.parts {
             if offset.checked_add(*length).is_none_or(|end| end > sparse.size) {

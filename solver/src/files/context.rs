@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::path::{is_below, walk_order};
 use super::pool;
 use super::root::{Node, Root, Tree};
-use super::stat_cache::StatCache;
+use super::stat_cache::{KnownFiles, StatCache};
 use super::walk::walk;
 
 /// A directory lent by the user, as it was when the build began, without what its ignore patterns hide.
@@ -29,12 +29,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// Walks the directory `root`, leaving out what `excludes` hides. Reads no file: their digests come from the file
-    /// `stat_cache` while they have not changed, and go there when they had to be read.
+    /// Walks the directory `root`, leaving out what `excludes` hides. Reads no file: their digests come from what is `known`
+    /// while they have not changed, and go there when they had to be read.
     ///
     /// # Errors
     /// If the directory cannot be walked, or a pattern is malformed.
-    pub fn open(root: &Path, excludes: &[String], stat_cache: &Path) -> Result<Context, FilesError> {
+    pub fn open(root: &Path, excludes: &[String], known: KnownFiles) -> Result<Context, FilesError> {
         let excludes = PatternList::new(excludes).map_err(FilesError::Excludes)?;
         let root = Root::open(root)?;
         let mut entries = walk(&root, b"", &Filter::excluding(excludes.clone()))?;
@@ -45,7 +45,7 @@ impl Context {
             excludes,
             digests: entries.iter().map(|_| OnceLock::new()).collect(),
             entries,
-            stat_cache: Mutex::new(StatCache::new(stat_cache)),
+            stat_cache: Mutex::new(StatCache::new(known)),
         })
     }
 

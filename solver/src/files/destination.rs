@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use cache::Owners;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::entry::modified;
 use super::error::{At, FilesError, shown};
-use super::path::{is_below, join, names, or_dot, split};
+use super::path::{join, names, or_dot, split};
 use super::root::{Root, resolve};
 
 /// A tree that is being changed.
@@ -25,7 +26,14 @@ pub(super) struct Destination {
     bypassed: bool,
     /// The modification times that folders shall have.
     times: BTreeMap<Vec<u8>, Timespec>,
+    /// How many bytes of paths these are.
+    noted: usize,
 }
+
+/// How many bytes of paths an archive may ask us to keep in mind.
+const MOST_NOTED: usize = if cfg!(test) { 2 << 20 } else { 192 << 20 };
+/// What a path takes beside its own bytes.
+const NOTE: usize = 96;
 
 /// What directories made on the way are like.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +46,11 @@ pub(super) struct Folder {
 
 impl Destination {
     /// The tree at `path`, which is mounted over the directory `upper` if one is given.
-    pub(super) fn open(path: &Path, upper: Option<&Path>) -> Result<Destination, FilesError> {
-        let upper = upper.map(Root::open).transpose()?;
+    pub(super) fn open(path: &Path, upper: Option<&Path>, owners: &Owners) -> Result<Destination, FilesError> {
+        let open = |path| Root::open_owned(path, owners.clone());
         Ok(Destination {
-            upper,
-            ..Destination::at(Root::open(path)?)
+            upper: upper.map(open).transpose()?,
+            ..Destination::at(open(path)?)
         })
     }
 
@@ -52,6 +60,7 @@ impl Destination {
             upper: None,
             bypassed: false,
             times: BTreeMap::new(),
+            noted: 0,
         }
     }
 
@@ -61,6 +70,11 @@ impl Destination {
         let Some(upper) = &self.upper else { return Ok(None) };
         self.bypassed = true;
         Ok(Some(Destination::at(upper.below(b"")?)))
+    }
+
+    /// Whose the files are.
+    pub(super) fn owners(&self) -> &Owners {
+        self.root.owners()
     }
 
     /// Whether this is an overlay.
@@ -86,6 +100,11 @@ impl Destination {
         resolve(&self.root, path)
     }
 
+    /// Whether a path is that of a folder, and no link on the way to it.
+    pub(super) fn is_folder(&self, path: &[u8]) -> bool {
+        self.open_folder(path).is_ok()
+    }
+
     pub(super) fn stat(&self, path: &[u8]) -> Result<Option<Stat>, FilesError> {
         self.root.stat(path)
     }
@@ -95,14 +114,37 @@ impl Destination {
         if !self.times.contains_key(folder)
             && let Some(stat) = self.stat(folder)?
         {
-            self.times.insert(folder.to_vec(), modified(&stat));
+            self.set_time(folder, modified(&stat));
         }
         Ok(())
     }
 
     /// Notes what time a folder shall have.
     pub(super) fn set_time(&mut self, folder: &[u8], time: Timespec) {
-        self.times.insert(folder.to_vec(), time);
+        if self.times.insert(folder.to_vec(), time).is_none() {
+            self.noted += folder.len() + NOTE;
+        }
+    }
+
+    /// Whether there are more folders than can be kept in mind.
+    pub(super) fn is_overburdened(&self) -> bool {
+        self.noted > MOST_NOTED
+    }
+
+    /// Forgets the times of a folder and of all below.
+    fn forget_times(&mut self, folder: &[u8]) {
+        let below = |name: &[u8]| [folder, name].concat();
+        let mut gone: Vec<Vec<u8>> = self
+            .times
+            .range(below(b"/")..below(b"0"))
+            .map(|(path, _)| path.clone())
+            .collect();
+        gone.push(folder.to_vec());
+        for path in gone {
+            if self.times.remove(&path).is_some() {
+                self.noted -= path.len() + NOTE;
+            }
+        }
     }
 
     /// Makes the directory at `path` and all that are missing on the way to it.
@@ -147,12 +189,18 @@ impl Destination {
 
     /// Removes what is at a path, with all below.
     pub(super) fn remove(&mut self, path: &[u8]) -> Result<(), FilesError> {
+        if self.stat(path)?.is_some_and(|stat| is_directory(&stat)) {
+            self.forget_times(path);
+        }
+        self.remove_all(path)
+    }
+
+    fn remove_all(&self, path: &[u8]) -> Result<(), FilesError> {
         match self.stat(path)? {
             None => return Ok(()),
             Some(stat) if is_directory(&stat) => {
-                self.times.retain(|folder, _| folder != path && !is_below(folder, path));
                 for name in self.root.list(path)? {
-                    self.remove(&join(path, &name))?;
+                    self.remove_all(&join(path, &name))?;
                 }
                 rustix::fs::unlinkat(self.root.fd(), path, AtFlags::REMOVEDIR)
             }
@@ -162,14 +210,8 @@ impl Destination {
     }
 
     pub(super) fn set_owner(&self, path: &[u8], (user, group): (u32, u32)) -> Result<(), FilesError> {
-        let set = rustix::fs::chownat(
-            self.root.fd(),
-            path,
-            Some(Uid::from_raw(user)),
-            Some(Gid::from_raw(group)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        );
-        set.map_err(|errno| chown_error(path, (user, group), errno))
+        let given = self.owners().give(self.root.fd(), path, path, (user, group));
+        given.map_err(|errno| chown_error(path, (user, group), errno))
     }
 
     /// Sets the mode of something that is no link.

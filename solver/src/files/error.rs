@@ -119,7 +119,7 @@ fn because(hidden_by: Option<&str>, nearest: Option<&str>) -> String {
 
 /// A path inside a tree, as people write it.
 pub(super) fn shown(path: &[u8]) -> String {
-    format!("/{}", String::from_utf8_lossy(path))
+    format!("/{}", cache::shown(path))
 }
 
 /// Names the action and the file of an error.

@@ -5,7 +5,7 @@
 //! does it. Whatever links a tree holds, nothing outside of it is read or written. Nothing here takes the time of the
 //! build into a tree: two builds of the same inputs make the same one, to the byte.
 //!
-//! It does not know about caches, mounts or who a user's name belongs to: those are handed in.
+//! It does not know about cache keys, mounts or who a user's name belongs to: those are handed in.
 
 mod apply;
 mod archive;
@@ -25,6 +25,8 @@ mod reuse;
 mod root;
 mod select;
 mod shown;
+mod size;
+mod small;
 mod stat_cache;
 mod transfer;
 mod walk;
@@ -34,10 +36,13 @@ pub use archive::{is_archive_file, newest_in_archive};
 pub use checksum::{checksum, components};
 pub use context::Context;
 pub use error::FilesError;
-pub use reuse::Reuse;
+pub use reuse::{Reuse, is_list_of_files};
 pub use root::read_file;
 pub use select::Tree;
 pub use shown::{checksum_of_path, components_of_path, copy_path, make_empty};
+pub use size::{size, size_on_disk};
+pub(crate) use small::small_files;
+pub use stat_cache::{KnownFiles, is_list_of_digests};
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,12 @@ impl Reuse {
         }
     }
 
+    /// Whether there is an earlier tree to take files from.
+    #[must_use]
+    pub fn has_before(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// Says that what follows belongs to the next action.
     pub fn next_action(&mut self) {
         self.action = self.action.saturating_add(1);
@@ -184,6 +190,28 @@ impl Before {
             self.next = None;
         }
     }
+}
+
+/// Whether the file at `path` is a list of the files that a copy put into a tree, and whole.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_list_of_files(path: &Path) -> io::Result<bool> {
+    let mut list = BufReader::new(File::open(path)?);
+    let mut magic = [0; MAGIC.len()];
+    match list.read_exact(&mut magic) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+        Err(_) => return Ok(false),
+        Ok(()) if &magic != MAGIC => return Ok(false),
+        Ok(()) => {}
+    }
+    let mut next = Listed::default();
+    while !list.fill_buf()?.is_empty() {
+        if read(&mut list, &mut next).is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read(list: &mut impl BufRead, next: &mut Listed) -> Option<()> {

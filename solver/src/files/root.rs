@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use cache::Owners;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -87,14 +88,22 @@ pub fn read_file(root: &Path, path: &str, limit: u64) -> Result<Option<Vec<u8>>,
 
 /// An open directory that is a root.
 #[derive(Debug)]
-pub(super) struct Root(OwnedFd);
+pub(super) struct Root {
+    fd: OwnedFd,
+    owners: Owners,
+}
 
 impl Root {
     /// The directory of that path on this machine.
     pub(super) fn open(path: &Path) -> Result<Root, FilesError> {
+        Root::open_owned(path, Owners::default())
+    }
+
+    /// The directory of that path, whose files have these owners.
+    pub(super) fn open_owned(path: &Path, owners: Owners) -> Result<Root, FilesError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty())
-            .map(Root)
+            .map(|fd| Root { fd, owners })
             .map_err(|source| FilesError::Io {
                 action: "open",
                 path: path.display().to_string(),
@@ -105,17 +114,26 @@ impl Root {
     /// A directory of this tree as a root of its own.
     pub(super) fn below(&self, path: &[u8]) -> Result<Root, FilesError> {
         let fd = self.open_resolved(path, OFlags::PATH | OFlags::DIRECTORY);
-        fd.map(Root).at("open", path)
+        let owners = self.owners.below(path);
+        fd.map(|fd| Root { fd, owners }).at("open", path)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
+    }
+
+    /// Whose the files are.
+    pub(super) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// What the file system says of a path, the folders of which are no links.
     pub(super) fn stat(&self, path: &[u8]) -> Result<Option<Stat>, FilesError> {
-        match rustix::fs::statat(&self.0, or_dot(path), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
+        match rustix::fs::statat(&self.fd, or_dot(path), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(mut stat) => {
+                let told = self.owners.tell_at(self.fd(), path, path, &mut stat);
+                told.at("read the owner of", path).map(|()| Some(stat))
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error).at("stat", path),
         }
@@ -126,7 +144,7 @@ impl Root {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         loop {
-            return match rustix::fs::openat2(&self.0, or_dot(path), flags, Mode::empty(), within) {
+            return match rustix::fs::openat2(&self.fd, or_dot(path), flags, Mode::empty(), within) {
                 Err(Errno::AGAIN) => continue,
                 // Kernels before 5.6, and sandboxes that do not know the call.
                 Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => self.open_step_by_step(path, flags),
@@ -138,7 +156,7 @@ impl Root {
     fn open_step_by_step(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let (folder, name) = split(path);
         let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut at = rustix::fs::openat(&self.0, ".", step, Mode::empty())?;
+        let mut at = rustix::fs::openat(&self.fd, ".", step, Mode::empty())?;
         for name in names(folder) {
             at = rustix::fs::openat(&at, name, step, Mode::empty())?;
         }
@@ -171,7 +189,7 @@ impl Tree for Root {
         Ok(match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
             rustix::fs::FileType::Directory => Node::Directory,
             rustix::fs::FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&self.0, path, Vec::new()).at("read", path)?;
+                let target = rustix::fs::readlinkat(&self.fd, path, Vec::new()).at("read", path)?;
                 Node::Link(target.into_bytes())
             }
             _ => Node::Leaf,

@@ -25,7 +25,9 @@ use super::walk::walk;
 pub enum Tree<'a> {
     /// A context; its files belong to root, whoever owns them.
     Context(&'a Context),
-    /// The root of a snapshot, mounted or otherwise in place.
+    /// A snapshot that is mounted.
+    Snapshot(&'a cache::Tree),
+    /// The root of any other tree.
     Directory(&'a Path),
 }
 
@@ -78,6 +80,7 @@ impl<'a> Source<'a> {
     pub(super) fn open(tree: Tree<'a>) -> Result<Source<'a>, FilesError> {
         Ok(match tree {
             Tree::Context(context) => Source::Context(context),
+            Tree::Snapshot(tree) => Source::Directory(Root::open_owned(tree.path(), tree.owners().clone())?),
             Tree::Directory(path) => Source::Directory(Root::open(path)?),
         })
     }

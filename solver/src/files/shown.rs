@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use cache::Owners;
 use graph::{Copy, InputIndex, Unpack};
 
 use super::checksum::{Named, checksum_of, components_of};
@@ -34,21 +35,22 @@ pub fn components_of_path(tree: Tree<'_>, path: &str) -> Result<Vec<(String, Str
     components_of(&source, &selection)
 }
 
-/// Copies the file or directory at `path` with its owner and permissions to `destination` in the directory `root`.
+/// Copies the file or directory at `path` with its owner and permissions to `destination` in the directory `root`, whose
+/// files have these owners.
 ///
 /// # Errors
 /// If it is missing, or the kernel refuses.
 pub fn copy_path(
     tree: Tree<'_>,
     path: &str,
-    root: &Path,
+    (root, owners): (&Path, &Owners),
     destination: &str,
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), FilesError> {
     let source = Source::open(tree)?;
     let (mut all, selection) = select(&source, path)?;
     destination.clone_into(&mut all.destination);
-    let mut to = Destination::open(root, None)?;
+    let mut to = Destination::open(root, None, owners)?;
     copy(&all, &source, &mut to, None, (None, cancel))?;
     for item in &selection.items {
         let top = item.top();

@@ -42,10 +42,19 @@ struct Record {
     digest: [u8; 32],
 }
 
+/// Where the digests of the files of a context are kept.
+#[derive(Clone, Debug)]
+pub struct KnownFiles {
+    /// The file.
+    pub file: PathBuf,
+    /// A path on the same disk that nobody else uses: where a new one is written before it is renamed.
+    pub spare: PathBuf,
+}
+
 /// Digests by file.
 #[derive(Debug)]
 pub(super) struct StatCache {
-    file: PathBuf,
+    known: KnownFiles,
     /// The places of the context's files, sorted by inode; filled with the first look into the file.
     by_inode: Option<Vec<u32>>,
     /// The places of files that were read and may be remembered.
@@ -54,9 +63,9 @@ pub(super) struct StatCache {
 
 impl StatCache {
     /// What is in the file, which is looked into when a digest is first needed.
-    pub(super) fn new(file: &Path) -> StatCache {
+    pub(super) fn new(known: KnownFiles) -> StatCache {
         StatCache {
-            file: file.to_owned(),
+            known,
             by_inode: None,
             learned: Vec::new(),
         }
@@ -70,7 +79,7 @@ impl StatCache {
         let by_inode = self.by_inode.insert(files_by_inode(entries));
         let mut files = by_inode.iter().map(|place| *place as usize).peekable();
         // A file that cannot be read to its end is as good as none: what it said until then was verified.
-        let _ = each_record(&self.file, |record| {
+        let _ = each_record(&self.known.file, |record| {
             while files.next_if(|at| entries[*at].inode < record.inode).is_some() {}
             while let Some(at) = files.next_if(|at| entries[*at].inode == record.inode) {
                 if record.is_of(&entries[at]) {
@@ -106,8 +115,8 @@ impl StatCache {
         });
         let by_inode = self.by_inode.as_deref().unwrap_or_default();
         let own = by_inode.iter().map(|at| &entries[*at as usize]);
-        merge(&self.file, learned, own).map_err(|source| FilesError::StatCache {
-            path: self.file.clone(),
+        merge(&self.known, learned, own).map_err(|source| FilesError::StatCache {
+            path: self.known.file.clone(),
             source,
         })
     }
@@ -192,6 +201,14 @@ fn each_record(file: &Path, mut show: impl FnMut(Record) -> io::Result<()>) -> i
     }
 }
 
+/// Whether the file at `path` is one in which digests of the files of a context are kept, and whole.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_list_of_digests(path: &Path) -> io::Result<bool> {
+    is_whole(&mut File::open(path)?)
+}
+
 /// Whether the file has the form it should have; if so, the first record is what is read next.
 fn is_whole(file: &mut File) -> io::Result<bool> {
     let mut header = [0; HEADER];
@@ -232,14 +249,14 @@ fn is_whole(file: &mut File) -> io::Result<bool> {
 /// Writes the file anew, with the records of `learned` in the place of those it has of the same files, and without those
 /// that are not true any more of files of the context, which are `own`. Both are sorted by inode.
 fn merge<'e>(
-    file: &Path,
+    known: &KnownFiles,
     learned: impl Iterator<Item = Record>,
     own: impl Iterator<Item = &'e Entry>,
 ) -> io::Result<()> {
     let (mut learned, mut own) = (learned.peekable(), own.peekable());
-    replace(file, |new| {
+    replace(known, |new| {
         let mut others = 0;
-        each_record(file, |record| {
+        each_record(&known.file, |record| {
             while let Some(before) = learned.next_if(|new| new.inode < record.inode) {
                 new.add(before)?;
             }
@@ -304,20 +321,18 @@ impl NewFile {
 }
 
 /// Puts what `fill` writes in the place of the file.
-fn replace(file: &Path, fill: impl FnOnce(&mut NewFile) -> io::Result<()>) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.{:?}.new", std::process::id(), std::thread::current().id()));
-    let temporary = folder.join(name);
-    let written = NewFile::create(&temporary).and_then(|mut new| {
+fn replace(known: &KnownFiles, fill: impl FnOnce(&mut NewFile) -> io::Result<()>) -> io::Result<()> {
+    if let Some(folder) = known.file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let written = NewFile::create(&known.spare).and_then(|mut new| {
         fill(&mut new)?;
         new.finish()?;
-        fs::rename(&temporary, file)
+        fs::rename(&known.spare, &known.file)
     });
     if written.is_err() {
         // What could not be put in place is of no use; the first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(&known.spare);
     }
     written
 }

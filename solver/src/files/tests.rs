@@ -7,6 +7,7 @@ mod archives;
 mod checksums;
 mod contexts;
 mod copies;
+mod hostile;
 mod linked;
 mod special;
 
@@ -14,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use cache::Owners;
 use graph::{Copy, FileAction, InputIndex, MakeDirectory, MakeFile, Owner, Unpack, UserName};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 use tempfile::TempDir;
@@ -51,7 +53,11 @@ fn grow(root: &Path, lines: &[&str]) {
                 rustix::fs::mknodat(CWD, root.join(name), FileType::Fifo, mode, 0).unwrap();
                 fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode.as_raw_mode())).unwrap();
             }
-            ["socket", name] => drop(std::os::unix::net::UnixListener::bind(root.join(name)).unwrap()),
+            ["socket", name] => {
+                // `bind` takes only short paths.
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::mknodat(CWD, root.join(name), FileType::Socket, mode, 0).unwrap();
+            }
             _ => panic!("what is {line}?"),
         }
     }
@@ -154,6 +160,7 @@ fn act(action: &FileAction, from: Tree<'_>, to: &Path) -> Result<(), FilesError>
     let target = Target {
         root: to,
         upper: None,
+        owners: &Owners::default(),
         reuse: None,
     };
     apply(action, &|_| from, target, &numbers, &|| false).map(drop)
@@ -165,7 +172,14 @@ fn context(root: &Path, excludes: &[&str]) -> Context {
         .chain(&[".stats"])
         .map(|line| (*line).to_owned())
         .collect();
-    Context::open(root, &excludes, &root.join(".stats")).unwrap()
+    Context::open(root, &excludes, known(&root.join(".stats"))).unwrap()
+}
+
+fn known(file: &Path) -> super::KnownFiles {
+    super::KnownFiles {
+        file: file.to_owned(),
+        spare: file.with_extension("new"),
+    }
 }
 
 fn is_root() -> bool {

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
+use cache::Owners;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::content;
@@ -168,7 +169,7 @@ impl<'t, 'a> Batch<'t, 'a> {
             None => *self.made.insert(made(&new, asked).at("stat", &file.path)?),
         };
         copy_bytes(&original, &new, file.entry, self.refused, self.buffer).at("copy", &file.entry.path)?;
-        finish(&original, &new, file, made)
+        finish(&original, &new, (file, self.transfer.to.owners()), made)
     }
 }
 
@@ -249,11 +250,16 @@ pub(super) fn create(folder: &OwnedFd, path: &[u8], mode: u32) -> Result<OwnedFd
 
 /// Owner before mode, and both before the capability: the kernel takes away the later ones when the earlier change. What
 /// the new file has from the start is not set again.
-fn finish(original: &OwnedFd, new: &OwnedFd, file: &File<'_>, made: Made) -> Result<(), FilesError> {
-    let (user, group) = file.owner;
+fn finish(
+    original: &OwnedFd,
+    new: &OwnedFd,
+    (file, owners): (&File<'_>, &Owners),
+    made: Made,
+) -> Result<(), FilesError> {
     let given = file.owner != made.owner;
     if given {
-        rustix::fs::fchown(new, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+        owners
+            .give_open(new, file.owner)
             .map_err(|errno| chown_error(&file.path, file.owner, errno))?;
     }
     if given || !made.as_asked || file.mode & (0o7000 | mask()) != 0 {

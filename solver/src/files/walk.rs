@@ -3,6 +3,7 @@
 //! Folders wait in a queue; when the tree turns out to be big, several threads take from it. A folder that is left
 //! out is not looked into, unless something below could be taken; it is then an implied part of the tree, if something is.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
@@ -193,11 +194,13 @@ impl Found {
             if !(taken || may_hold) {
                 continue;
             }
-            let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let mut stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error).at("stat", &path),
             };
+            let told = root.owners().tell_at(fd.as_fd(), name, &path, &mut stat);
+            told.at("read the owner of", &path)?;
             let kind = FileType::from_raw_mode(stat.st_mode);
             let target = match kind {
                 FileType::Symlink => rustix::fs::readlinkat(&fd, name, Vec::new())

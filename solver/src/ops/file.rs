@@ -25,6 +25,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
     }
     // Names mean what they mean in the tree the files go to, or are going to be laid over.
     let known_in = match op.names.map(|input| work.sources.tree(input)).transpose()? {
+        Some(Tree::Snapshot(tree)) => tree.path(),
         Some(Tree::Directory(path)) => path,
         Some(Tree::Context(_)) | None => &root,
     };
@@ -40,6 +41,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
         )?)
     };
     let mut reuse = reuse(work, op, &active)?;
+    make_room(work, op, reuse.as_ref())?;
     let last = op.actions.len().saturating_sub(1);
     for (position, action) in op.actions.iter().enumerate() {
         let source = |input| *sources.get(&input).expect("every copy's source was gathered");
@@ -48,6 +50,7 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
         let target = Target {
             root: &root,
             upper: mounted.as_ref().map(|_| active.upper()),
+            owners: active.owners(),
             reuse: reuse.as_mut(),
         };
         let shown = match files::apply(action, &source, target, &owner, &cancelled) {
@@ -64,6 +67,35 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
     drop(mounted);
     reuse.map_or(Ok(()), Reuse::keep)?;
     Ok(active)
+}
+
+/// Sees to it that there is room for what is copied from contexts, or fails before the first byte.
+fn make_room(work: &Work, op: &FileOp, reuse: Option<&Reuse>) -> Result<(), StepError> {
+    let store = &work.solver.store;
+    let copies = || {
+        op.actions.iter().filter_map(|action| match action {
+            FileAction::Copy(copy) => Some(copy),
+            _ => None,
+        })
+    };
+    let mut likely: u64 = 0;
+    for copy in copies() {
+        let size = files::size(work.sources.tree(copy.from)?, copy)?;
+        likely = likely.saturating_add(size.unwrap_or(0));
+    }
+    store.make_room(likely, 0)?;
+    // Files may be linked from the last result, share their blocks with the originals, or have holes.
+    if store.free()? >= likely || store.may_share_blocks() || reuse.is_some_and(Reuse::has_before) {
+        return Ok(());
+    }
+    let mut certain: u64 = 0;
+    for copy in copies() {
+        let tree = work.sources.tree(copy.from)?;
+        if let Tree::Context(_) = tree {
+            certain = certain.saturating_add(files::size_on_disk(tree, copy)?);
+        }
+    }
+    Ok(store.make_room(certain, certain)?)
 }
 
 /// What the copies of a step can take from its last result. What is unpacked may link to files that are there and change

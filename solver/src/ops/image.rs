@@ -5,16 +5,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use cache::{CacheKey, Snapshot, Store};
+use cache::{Snapshot, Store};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::ImageSource;
-use oci::{Blob, ChainId, Descriptor, DiffId, Fetch, ImageName, ResolvedImage};
+use oci::{Blob, ChainId, Descriptor, DiffId, Fetch, ImageName, ResolvedImage, media_type};
 use sandbox::Cancel;
 
+use crate::wait::{self, Waiting};
 use crate::{Step, StepError, key};
-
-/// How many layers of one image arrive at the same time.
-const LAYERS_AT_ONCE: usize = 4;
 
 /// What the image that the graph was made for consists of.
 pub(crate) async fn resolve(images: &dyn Fetch, image: &ImageSource) -> Result<ResolvedImage, StepError> {
@@ -71,8 +69,16 @@ pub async fn fetch_layers(
     let Some(chain) = ChainId::of(&diff_ids) else {
         return Ok(None);
     };
-    let _alone = lock(store, key::of_image(Some(chain))).await?;
+    // Said before any of them is fetched.
+    if stack.len() >= cache::MOST_LAYERS {
+        return Err(cache::Error::TooManyLayers(stack.len()).into());
+    }
+    let _alone = {
+        let waiting = Waiting::new(step, cancel);
+        wait::lock_later(store, &key::of_image(Some(chain)), "fetches the same layers", waiting).await?
+    };
     let (mut top, present) = store.stack(stack)?;
+    make_room(store, &stack[present..]).await?;
     // The largest first, so that the end is not a wait for one of them.
     let mut missing: Vec<_> = stack.iter().enumerate().skip(present).collect();
     missing.sort_by_key(|(_, (layer, _))| Reverse(layer.size));
@@ -80,7 +86,7 @@ pub async fn fetch_layers(
         let unpacked = fetch(store, images, name, layer, step, cancel).await?;
         Ok::<_, StepError>((place, unpacked))
     });
-    let mut arriving = stream::iter(fetching).buffer_unordered(LAYERS_AT_ONCE);
+    let mut arriving = stream::iter(fetching).buffer_unordered(images.at_once());
     let mut arrived = BTreeMap::new();
     let mut next = present;
     while let Some((place, unpacked)) = arriving.try_next().await? {
@@ -90,7 +96,32 @@ pub async fn fetch_layers(
             next += 1;
         }
     }
+    if let ImageName::Registry(reference) = name {
+        let arrived: Vec<_> = stack[present..].iter().map(|(layer, _)| layer.digest).collect();
+        // It is a memory: pushes do without.
+        let _ = store.saw(reference, &arrived);
+    }
     Ok(top)
+}
+
+/// Sees to it that there is room for layers and what is in them, or fails before the first byte. Compressed files are
+/// most often some three times as large when they are unpacked.
+async fn make_room(store: &Store, layers: &[(Descriptor, DiffId)]) -> Result<(), StepError> {
+    let (mut likely, mut certain) = (0_u64, 0_u64);
+    for (layer, _) in layers {
+        let is_here = store.content(&layer.digest)?.is_some();
+        let blob = if is_here { 0 } else { layer.size };
+        let is_plain = [media_type::LAYER, media_type::DOCKER_LAYER].contains(&layer.media_type.as_str());
+        let unpacked = if is_plain {
+            layer.size
+        } else {
+            layer.size.saturating_mul(3)
+        };
+        likely = likely.saturating_add(blob).saturating_add(unpacked);
+        certain = certain.saturating_add(blob);
+    }
+    let store = store.clone();
+    Ok(blocking(move || store.make_room(likely, certain)).await?)
 }
 
 async fn fetch(
@@ -132,11 +163,6 @@ async fn fetch(
         Err(_) if cancel.is_cancelled() => Err(StepError::Cancelled),
         unpacked => unpacked.map_err(StepError::Store),
     }
-}
-
-async fn lock(store: &Store, key: CacheKey) -> Result<cache::KeyLock, StepError> {
-    let store = store.clone();
-    Ok(blocking(move || store.lock(&key)).await?)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cache::{ActiveSnapshot, CacheKey, KeyLock, Snapshot};
 use graph::{Op, Vertex};
@@ -10,11 +9,13 @@ use graph::{Op, Vertex};
 use crate::explain::{self, TREE_BELOW};
 use crate::readings::Reading;
 use crate::trees::Sources;
+use crate::wait::{self, Waiting};
 use crate::{Solver, Step, StepError};
 
 mod exec;
 mod file;
 pub(crate) mod image;
+mod limit;
 mod merge;
 mod mounts;
 pub(crate) mod remote;
@@ -60,6 +61,8 @@ impl Work {
         }
         let components = self.components()?;
         self.explain(step, &components)?;
+        // What a process is going to write nobody knows.
+        self.solver.store.make_room(0, 0)?;
         let done = match &self.vertex.op {
             Op::Exec(exec) => Done::Active(exec::run(self, exec, step)?),
             Op::File(file) => Done::Active(file::run(self, file)?),
@@ -75,20 +78,8 @@ impl Work {
     /// Equal work is done once at a time on a store, whichever process does it.
     fn lock(&self, step: &Step) -> Result<KeyLock, StepError> {
         let _span = trace::span("lock");
-        let mut told = false;
-        loop {
-            if let Some(lock) = self.solver.store.try_lock(&self.key)? {
-                return Ok(lock);
-            }
-            if self.solver.cancel.is_cancelled() {
-                return Err(StepError::Cancelled);
-            }
-            if !told {
-                step.note("waiting: this step is being run elsewhere on this store");
-                told = true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let waiting = Waiting::new(step, &self.solver.cancel);
+        wait::lock(&self.solver.store, &self.key, "runs this step", waiting)
     }
 
     fn keep(&self, done: Done, components: &[(String, String)]) -> Result<Snapshot, StepError> {
@@ -132,10 +123,24 @@ impl Work {
             .solver
             .store
             .components_of_latest(&step_name(&self.solver, &self.vertex))?;
-        if let Some(reason) = before.and_then(|before| explain::difference(&before, components)) {
+        let reason = match before {
+            Some(before) => explain::difference(&before, components),
+            None => self.difference_elsewhere(components),
+        };
+        if let Some(reason) = reason {
             step.note(format!("runs again: {reason}"));
         }
         Ok(())
+    }
+
+    /// The same, by what is recorded elsewhere. The trees below have other names there.
+    fn difference_elsewhere(&self, components: &[(String, String)]) -> Option<String> {
+        let own = own_components(components);
+        let text = step_text(&self.vertex);
+        let earlier = self.solver.imports.as_ref()?.earlier(&self.key, &text, &own)?;
+        let reason = explain::difference(&earlier.before, &earlier.now);
+        let reason = reason.unwrap_or_else(|| format!("{TREE_BELOW} changed"));
+        Some(format!("{reason}, since the cached result of {}", earlier.place))
     }
 }
 
@@ -163,8 +168,19 @@ fn step_name(solver: &Solver, vertex: &Vertex) -> String {
         .contexts
         .get("context")
         .map(|path| path.display().to_string());
+    format!("{} {}", project.unwrap_or_default(), step_text(vertex))
+}
+
+/// The step's stage and text, without its number: what it goes by on other machines, too.
+pub(crate) fn step_text(vertex: &Vertex) -> String {
     let (stage, text) = stage_and_text(&vertex.metadata.name);
-    format!("{} {stage} {text}", project.unwrap_or_default())
+    format!("{stage} {text}")
+}
+
+/// The named inputs without the tree below, which has another name on every machine.
+pub(crate) fn own_components(components: &[(String, String)]) -> Vec<(String, String)> {
+    let own = components.iter().filter(|(name, _)| name != TREE_BELOW);
+    own.cloned().collect()
 }
 
 /// Of `[linux/arm64 build 2/4] RUN make` the words before the number, and what stands behind the bracket.

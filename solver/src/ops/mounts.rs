@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use cache::{ActiveSnapshot, CacheDirectory, CacheKey, Company, Found, Snapshot};
+use cache::{ActiveSnapshot, CacheDirectory, CacheKey, Company, Found, Owners, Snapshot};
 use graph::{Access, Attributes, BindMount, CacheMount, ExecOp, InputIndex, Lent, MountKind, Sharing};
 use sandbox::Mount;
 
@@ -12,12 +11,11 @@ use super::Work;
 use crate::agent::AgentSocket;
 use crate::files;
 use crate::readings::Reading;
+use crate::wait::Waiting;
 use crate::{Step, StepError, key};
 
 /// The name under which something copied for a mount stands in its tree.
 const COPIED: &str = "/content";
-/// Between two tries to have a cache.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Everything mounted for one process, for as long as this lives.
 pub(super) struct Mounts<'w> {
@@ -26,6 +24,8 @@ pub(super) struct Mounts<'w> {
     pub(super) list: Vec<Mount>,
     /// Variables whose values nobody shall see.
     pub(super) secret_env: Vec<String>,
+    /// All that is secret among these, by name.
+    secrets: Vec<(String, Vec<u8>)>,
     throw_away: Vec<ThrowAway>,
     caches: HashMap<CacheKey, CacheDirectory>,
     agents: Vec<AgentSocket>,
@@ -44,6 +44,7 @@ impl<'w> Mounts<'w> {
             work,
             list: Vec::new(),
             secret_env: Vec::new(),
+            secrets: Vec::new(),
             throw_away: Vec::new(),
             caches: HashMap::new(),
             agents: Vec::new(),
@@ -122,11 +123,11 @@ impl<'w> Mounts<'w> {
     /// is not so in the user's directory.
     fn copied(&mut self, from: InputIndex, path: &str) -> Result<PathBuf, StepError> {
         let active = self.work.solver.store.prepare(None)?;
-        self.copy(from, path, active.upper())?;
+        self.copy(from, path, (active.upper(), active.owners()))?;
         self.throw_away(active)
     }
 
-    fn copy(&self, from: InputIndex, path: &str, to: &Path) -> Result<(), StepError> {
+    fn copy(&self, from: InputIndex, path: &str, to: (&Path, &Owners)) -> Result<(), StepError> {
         let cancelled = || self.work.solver.cancel.is_cancelled();
         let source = self.work.sources.tree(from)?;
         match files::copy_path(source, path, to, COPIED, &cancelled) {
@@ -170,33 +171,28 @@ impl<'w> Mounts<'w> {
             Sharing::Shared => Company::Any,
             Sharing::Private | Sharing::Locked => Company::None,
         };
-        let mut told = false;
+        let mut waiting = Waiting::new(step, &self.work.solver.cancel);
+        let id = cache.id.strip_prefix('/').unwrap_or(&cache.id);
         loop {
             let alone = store.lock(&key)?;
-            match store.find_directory(&key, company)? {
+            let user = match store.find_directory(&key, company, step.name())? {
                 Found::Free(directory) => return Ok(directory),
-                Found::Taken if cache.sharing == Sharing::Locked => {}
-                Found::Taken | Found::Nothing => {
-                    let about = format!("cache mount {}", cache.id.strip_prefix('/').unwrap_or(&cache.id));
-                    return store.make_directory(&key, &about, company, |root| self.begin_cache(cache, root));
+                Found::Taken(user) if cache.sharing == Sharing::Locked => user,
+                Found::Taken(_) | Found::Nothing => {
+                    let about = format!("cache mount {id}");
+                    let user = (company, step.name());
+                    return store.make_directory(&key, &about, user, |root| self.begin_cache(cache, root));
                 }
-            }
+            };
             drop(alone);
-            if self.work.solver.cancel.is_cancelled() {
-                return Err(StepError::Cancelled);
-            }
-            if !told {
-                step.note("waiting: a cache mount is locked by another step");
-                told = true;
-            }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(waiting.pause(&user, &format!("has the cache mount `{id}`"))?);
         }
     }
 
     /// Puts into a new cache what it is to begin with.
     fn begin_cache(&self, cache: &CacheMount, root: &Path) -> Result<(), StepError> {
         match cache.from {
-            Some(from) => self.copy(from, &cache.source, root),
+            Some(from) => self.copy(from, &cache.source, (root, &self.work.solver.store.owners_of_folder())),
             None if cache.source == "/" => Ok(files::make_empty(root, COPIED)?),
             None => Err(StepError::NothingToMount {
                 path: cache.source.clone(),
@@ -240,11 +236,23 @@ impl<'w> Mounts<'w> {
     }
 
     /// What the session lends; nothing if it does not and need not.
-    fn secret(&self, secret: &Lent) -> Result<Option<Vec<u8>>, StepError> {
-        match self.work.solver.session.secret(&secret.id)? {
-            None if secret.required => Err(StepError::NoSecret { id: secret.id.clone() }),
-            content => Ok(content),
+    fn secret(&mut self, secret: &Lent) -> Result<Option<Vec<u8>>, StepError> {
+        let content = match self.work.solver.session.secret(&secret.id)? {
+            None if secret.required => return Err(StepError::NoSecret { id: secret.id.clone() }),
+            content => content,
+        };
+        if let Some(content) = &content
+            && self.secrets.iter().all(|(known, _)| *known != secret.id)
+        {
+            self.secrets.push((secret.id.clone(), content.clone()));
         }
+        Ok(content)
+    }
+
+    /// What the process gets to know and must not tell, by name.
+    pub(super) fn secrets(&self) -> Vec<(&str, &[u8])> {
+        let secrets = self.secrets.iter();
+        secrets.map(|(id, value)| (id.as_str(), value.as_slice())).collect()
     }
 }
 

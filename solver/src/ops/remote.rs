@@ -5,13 +5,16 @@ use graph::Vertex;
 
 use super::record;
 use crate::remotes::{Landing, RemoteSource};
+use crate::wait::{self, Waiting};
 use crate::{Solver, Step, StepError};
 
 /// Makes the tree of a source that was identified as `key`, or finds that another build has made it meanwhile.
 pub(crate) async fn fetch(solver: &Solver, vertex: &Vertex, key: CacheKey, step: &Step) -> Result<Snapshot, StepError> {
     let source = RemoteSource::of(&vertex.op).expect("only remote sources are fetched");
-    let store = solver.store.clone();
-    let _alone = blocking(move || store.lock(&key)).await?;
+    let _alone = {
+        let waiting = Waiting::new(step, &solver.cancel);
+        wait::lock_later(&solver.store, &key, "fetches the same", waiting).await?
+    };
     if let Some(known) = solver.store.lookup(&key)? {
         return Ok(known.snapshot);
     }

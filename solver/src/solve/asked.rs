@@ -15,12 +15,15 @@ use tokio::sync::{OnceCell, SetOnce, mpsc, watch};
 use tokio::task::coop::consume_budget;
 
 use super::{Build, Known, Stopped};
+use crate::Imported;
 
 /// What has been asked of one vertex.
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) known: Answer<Known>,
     pub(crate) snapshot: Answer<Option<Snapshot>>,
+    /// The result elsewhere that a target is content with.
+    pub(super) left: OnceCell<Arc<Imported>>,
     pub(super) context: OnceCell<Arc<crate::files::Context>>,
     /// Whether the key has to wait for files that are still to be made.
     pub(super) waits: watch::Sender<bool>,
@@ -71,6 +74,8 @@ pub(super) enum Wish {
     Key(VertexId),
     /// The vertex's tree.
     Tree(VertexId),
+    /// The vertex's tree, unless it may stay where it was found.
+    Target(VertexId),
 }
 
 impl Build {
@@ -99,6 +104,10 @@ impl Build {
         }
     }
 
+    pub(super) fn wish_for_target(&self, id: VertexId) {
+        let _ = self.wishes.send(Wish::Target(id));
+    }
+
     /// Grants all wishes, also those made meanwhile.
     pub(super) async fn answer_all(&self, mut wishes: mpsc::UnboundedReceiver<Wish>) {
         let mut under_way = FuturesUnordered::new();
@@ -117,6 +126,7 @@ impl Build {
         match wish {
             Wish::Key(id) => self.asked[&id].known.give(self.find(id).await),
             Wish::Tree(id) => self.asked[&id].snapshot.give(self.make_and_tell(id).await),
+            Wish::Target(id) => self.settle(id).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use rustix::fs::Timespec;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, PaxExtensions};
+use tar_core::{EntryType, Header as Block, PaxExtensions};
 
 use super::time;
 use crate::files::error::FilesError;
@@ -13,6 +13,9 @@ const BLOCK: u64 = 512;
 
 /// Room for headers and for pieces of contents.
 const ROOM: usize = 128 * 1024;
+
+/// No entry of a true archive has longer headers, with its names, attributes and holes. Some forms have no end of their own.
+const LONGEST_HEADERS: usize = 2 << 20;
 
 /// What an archive says of an entry.
 #[derive(Debug)]
@@ -80,6 +83,9 @@ impl<R: Read> Reader<R> {
             if self.start == self.end {
                 return Ok(None);
             }
+            if !sizes_can_be_added(&self.buffer[self.start..self.end]) {
+                return Err(too_long());
+            }
             let (header, used) = match self.parser.parse(&self.buffer[self.start..self.end]) {
                 Err(error) => return Err(error.to_string()),
                 Ok(ParseEvent::NeedData { min_bytes }) => {
@@ -87,6 +93,9 @@ impl<R: Read> Reader<R> {
                         return Err("it ends in the middle of a header".to_owned());
                     }
                     wanted = min_bytes.max(self.end - self.start + 1);
+                    if wanted > LONGEST_HEADERS {
+                        return Err(too_long());
+                    }
                     continue;
                 }
                 Ok(ParseEvent::End { .. }) => return Ok(None),
@@ -167,7 +176,8 @@ impl<R: Read> Reader<R> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if self.buffer.len() < wanted {
-            self.buffer.resize(wanted, 0);
+            // With room for more, because headers are parsed from their beginning each time.
+            self.buffer.resize(wanted + ROOM, 0);
         }
         while self.end < wanted {
             match self.stream.read(&mut self.buffer[self.end..]) {
@@ -186,8 +196,13 @@ impl<R: Read> Reader<R> {
 
 impl Header {
     fn of(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Header, String> {
-        let id = |id: u64| u32::try_from(id).map_err(|_| format!("the owner {id} is too large"));
+        // The highest number means "leave as it is" to the kernel.
+        let number = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+        let id = |id: u64| number(id).ok_or_else(|| format!("the owner {id} is too large"));
         let (major, minor) = (entry.dev_major.unwrap_or_default(), entry.dev_minor.unwrap_or_default());
+        if major >= 1 << 12 || minor >= 1 << 20 {
+            return Err(format!("the device {major}:{minor} is out of range"));
+        }
         let capability = entry.xattrs.iter().find(|(name, _)| **name == *b"security.capability");
         Ok(Header {
             kind: entry.entry_type,
@@ -202,6 +217,31 @@ impl Header {
             sparse,
         })
     }
+}
+
+/// Whether the sizes of the headers that only say more of the next entry can be added, as the parser does: the sum of two may
+/// be too large for a number, and then looks small.
+fn sizes_can_be_added(mut headers: &[u8]) -> bool {
+    while let Some((block, rest)) = headers.split_first_chunk::<{ BLOCK as usize }>() {
+        let header = Block::from_bytes(block);
+        let kinds = [EntryType::GnuLongName, EntryType::GnuLongLink, EntryType::XHeader];
+        let size = match header.entry_size() {
+            _ if block == &[0; BLOCK as usize] => 0,
+            Ok(size) if kinds.contains(&header.entry_type()) => size,
+            _ => return true,
+        };
+        if size > u64::MAX >> 8 {
+            return false;
+        }
+        let padded = usize::try_from(size.next_multiple_of(BLOCK)).unwrap_or(usize::MAX);
+        let Some(next) = rest.get(padded..) else { return true };
+        headers = next;
+    }
+    true
+}
+
+fn too_long() -> String {
+    format!("the headers of one entry are longer than {LONGEST_HEADERS} bytes")
 }
 
 /// The time of the PAX record, which has parts of a second, else that of the header.
@@ -221,5 +261,35 @@ fn parse_time(text: &[u8]) -> Option<Timespec> {
     match seconds.starts_with('-') && part > 0 {
         true => Some(time(whole.checked_sub(1)?, 1_000_000_000 - part)),
         false => Some(time(whole, part)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn headers_without_end_are_refused_before_they_fill_the_memory() {
+        let mut block = [0; 512];
+        block[0] = b'a';
+        block[156] = b'S';
+        block[257..265].copy_from_slice(b"ustar  \0");
+        // A block of holes follows, which has none and says that another follows.
+        block[482] = 1;
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let mut holes = [0; 512];
+        holes[504] = 1;
+        let mut endless = holes.repeat(16 << 11);
+        endless.splice(..0, block);
+        let mut rest = &endless[..];
+        let mut reader = Reader::new((&mut rest).take(u64::MAX));
+        let error = reader.next().unwrap_err();
+        assert!(error.contains("longer than 2097152 bytes"), "{error}");
+        drop(reader);
+        assert!(rest.len() > 12 << 20, "{} bytes are not read", rest.len());
     }
 }

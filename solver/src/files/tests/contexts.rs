@@ -97,7 +97,7 @@ fn ignored_folders_are_not_looked_into() {
 #[test]
 fn a_malformed_ignore_pattern_is_an_error() {
     let root = tree(&[]);
-    let error = Context::open(root.path(), &["[".to_owned()], &root.path().join("stats")).unwrap_err();
+    let error = Context::open(root.path(), &["[".to_owned()], known(&root.path().join("stats"))).unwrap_err();
     assert!(matches!(error, FilesError::Excludes(_)));
 }
 
@@ -109,7 +109,7 @@ fn an_unchanged_file_is_not_read_again() {
     let stats = tree(&[]);
     let stats = stats.path().join("below/stats");
     let key = || {
-        let context = Context::open(root.path(), &[], &stats).unwrap();
+        let context = Context::open(root.path(), &[], known(&stats)).unwrap();
         checksum(Tree::Context(&context), &copy("d", "/")).unwrap()
     };
     let accessed = || fs::metadata(root.path().join("d/a")).unwrap().atime_nsec();
@@ -133,7 +133,7 @@ fn a_broken_stat_cache_counts_as_empty() {
     let file = stats.path().join("stats");
     for broken in [&b""[..], b"rbuild-stats-v1\n", &[7; 200]] {
         fs::write(&file, broken).unwrap();
-        let context = Context::open(root.path(), &[], &file).unwrap();
+        let context = Context::open(root.path(), &[], known(&file)).unwrap();
         checksum(Tree::Context(&context), &copy("a", "/")).unwrap();
     }
 }

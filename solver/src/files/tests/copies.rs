@@ -361,6 +361,7 @@ fn cancelling_stops() {
         Target {
             root: to.path(),
             upper: None,
+            owners: &Owners::default(),
             reuse: None,
         },
         &|_| Err("no owner was asked for".into()),

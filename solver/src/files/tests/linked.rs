@@ -38,6 +38,7 @@ impl Trees {
         let target = Target {
             root: &to,
             upper: None,
+            owners: &Owners::default(),
             reuse: Some(&mut reuse),
         };
         let shown = apply(

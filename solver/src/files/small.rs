@@ -1,0 +1,37 @@
+//! The small files of a tree, for looking into all of them at little cost.
+
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use std::io::Read as _;
+
+use super::error::shown;
+use super::filter::Filter;
+use super::path::names;
+use super::root::Root;
+use super::walk::walk;
+
+/// Larger files are not small.
+const LARGEST: u64 = 64 << 10;
+/// So many are looked into, those with the shortest ways first.
+const MOST: usize = 4096;
+
+/// The paths and contents of the small files below `root`. What cannot be read is left out, and so is what is behind
+/// links.
+pub(crate) fn small_files(root: &Path) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let root = Root::open(root).ok();
+    let found = root.as_ref().and_then(|root| walk(root, b"", &Filter::default()).ok());
+    let mut small: Vec<_> = found.unwrap_or_default();
+    small.retain(|entry| entry.is_file() && (1..=LARGEST).contains(&entry.size()));
+    small.sort_by_cached_key(|entry| (names(&entry.path).count(), entry.size()));
+    small.truncate(MOST);
+    small.into_iter().filter_map(move |entry| {
+        let file = root
+            .as_ref()?
+            .open_resolved(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK);
+        let mut content = Vec::new();
+        let file = std::fs::File::from(file.ok()?);
+        file.take(LARGEST).read_to_end(&mut content).ok()?;
+        Some((shown(&entry.path), content))
+    })
+}
