@@ -85,15 +85,29 @@ fn every_module_says_what_it_is() {
     }
 }
 
+/// Scripts of builds, tests, examples and fuzz targets count as well: all that is compiled from this repository.
 #[test]
 fn unsafe_code_lives_in_one_file() {
-    for (path, text) in sources() {
-        let allowed = path.ends_with("sandbox/src/sys.rs");
-        let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
-        let uses = lines
-            .filter(|line| line.contains("unsafe {") || line.contains("unsafe fn"))
-            .count();
-        assert!(allowed || uses == 0, "{} has unsafe code", path.display());
+    let uses = ["{", "fn", "impl", "trait", "extern"].map(|what| ["un", "safe ", what].concat());
+    let mut with = Vec::new();
+    for path in every_rust_file() {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+        if lines.any(|line| uses.iter().any(|word| line.contains(word)) || line.contains(concat!("un", "safe("))) {
+            with.push(path.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    assert_eq!(with, [Path::new("sandbox/src/sys.rs")]);
+}
+
+#[test]
+fn every_other_crate_forbids_it() {
+    let roots = ARROWS.iter().map(|(name, _)| format!("{name}/src/lib.rs"));
+    let others = ["src/main.rs", "build.rs", "fuzz/src/lib.rs"].map(str::to_owned);
+    for path in roots.chain(others).filter(|path| path != "sandbox/src/lib.rs") {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let forbids = text.lines().any(|line| line == concat!("#![forbid(un", "safe_code)]"));
+        assert!(forbids, "{path} does not forbid it");
     }
 }
 
@@ -114,6 +128,24 @@ fn dependencies(manifest: &Path) -> Vec<String> {
         .filter_map(|section| section.get("dependencies")?.as_table())
         .flat_map(|dependencies| dependencies.keys().cloned())
         .collect()
+}
+
+/// Whatever is Rust in the repository, sorted.
+fn every_rust_file() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_ours = name != "target" && !name.to_string_lossy().starts_with('.');
+            if entry.file_type().unwrap().is_dir() && is_ours {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.insert(path);
+            }
+        }
+    }
+    found
 }
 
 /// Every Rust file that is not a test, by path.

@@ -3,9 +3,11 @@
 //! A step that was done again shows: it writes something else every time.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::proxy::{Faults, Proxy};
 use crate::registry::{Access, Registry};
-use crate::support::{Bases, User, Workshop, progress};
+use crate::support::{Bases, User, Workshop, progress, run};
 
 const FILES: [(&str, &str); 2] = [
     (
@@ -118,4 +120,59 @@ fn a_place_that_cannot_be_written_fails_the_build_unless_that_is_accepted() {
     assert!(refused.contains("failed to export the cache"), "{refused}");
     let (_, _, said) = build(&workshop, bases, &context, &[&format!("{to},ignore-error=true")]);
     assert!(said.contains("warning: the cache is not exported"), "{said}");
+}
+
+/// Builds and pushes, and tells the digest of what was pushed, and what was said.
+fn push(workshop: &Workshop, bases: &Bases, context: &Path, image: &str, flags: &[&str]) -> (String, String) {
+    let file = workshop.path("metadata.json");
+    let metadata = format!("--metadata-file={}", file.display());
+    let said = progress(
+        workshop
+            .build(bases, context)
+            .args(["-t", image, "--push", &metadata])
+            .args(flags),
+    );
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    (told["containerimage.digest"].as_str().unwrap().to_owned(), said)
+}
+
+#[test]
+fn what_is_known_from_a_registry_is_pushed_there_without_being_fetched() {
+    let (Some(bases), Some(registry)) = (Bases::find(), Registry::start(Access::Open)) else {
+        return;
+    };
+    let proxy = Proxy::start(registry.address(), Faults::none());
+    let name = |image: &str| format!("{}/{image}", proxy.address);
+    let first = Workshop::own();
+    let context = first.context("context", &FILES);
+    let to = format!("--cache-to=type=registry,ref={},mode=max", name("cache:main"));
+    let from = format!("--cache-from={}", name("cache:main"));
+    let (made, _) = push(&first, bases, &context, &name("app:1"), &[&to]);
+    let before = proxy.log().len();
+
+    let second = Workshop::own();
+    let (found, said) = push(&second, bases, &context, &name("app:2"), &[&from]);
+    assert_eq!(found, made, "{said}");
+    let moved: u64 = proxy.log()[before..]
+        .iter()
+        .map(|exchange| exchange.sent + exchange.received)
+        .sum();
+    assert!(
+        moved < 20_000,
+        "{moved} bytes of documents: {:#?}",
+        &proxy.log()[before..]
+    );
+    assert!(said.contains("the image is not kept here"), "{said}");
+
+    // An archive needs the layers, but no trees.
+    let archive = second.path("app.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    progress(second.build(bases, &context).args(["-o", &output, &from]));
+    if crate::support::has("skopeo") {
+        let name = format!("oci-archive:{}", archive.display());
+        let digest = run(Command::new("skopeo").args(["inspect", "--format={{.Digest}}", &name]));
+        assert_eq!(digest.trim(), made);
+    }
+    let trees = std::fs::read_dir(second.store().join("v1/snapshots")).map_or(0, Iterator::count);
+    assert_eq!(trees, 0);
 }

@@ -45,7 +45,7 @@ fn an_error_is_part_of_the_answer() {
         answer["buildError"]["message"],
         "dockerfile parse error on line 2: unknown instruction: CPOY (did you mean COPY?)"
     );
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_build_lists_its_warnings_and_goes_on() {
         "strict",
         &[("Dockerfile", "# check=error=true\nFROM scratch\nENV a b\n")],
     );
-    let stderr = ends_with(workshop.rbuild().args(["-o", &archive]).arg(&strict), 1);
+    let stderr = ends_with(workshop.rbuild().args(["-o", &archive]).arg(&strict), 2);
     assert!(
         stderr.contains("lint violation found for rules: LegacyKeyValueFormat"),
         "{stderr}"

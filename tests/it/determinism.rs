@@ -57,7 +57,7 @@ fn an_archive_is_the_same_to_the_byte() {
 #[test]
 fn a_copy_done_again_is_as_one_done_afresh() {
     let Some(bases) = Bases::find() else { return };
-    let dockerfile = "FROM busybox\nWORKDIR /srv\nCOPY a.d .\nCOPY . .\nRUN test $(cat /srv/a.d/7) = 7\n";
+    let dockerfile = "FROM busybox\nWORKDIR /srv\nCOPY a.d .\nCOPY . .\n";
     let names: Vec<String> = (0..200).map(|n| format!("{}.d/{n}", ["a", "b"][n % 2])).collect();
     let numbers: Vec<String> = (0..200).map(|n| format!("{n}\n")).collect();
     let mut files = vec![("Dockerfile", dockerfile), ("a.d/7", "7\n")];
@@ -71,6 +71,8 @@ fn a_copy_done_again_is_as_one_done_afresh() {
     let again = built(&first, bases, &context);
     let afresh = Workshop::own();
     assert_eq!(again, built(&afresh, bases, &context));
+    let seen = run(first.rbuild().args(["run", "same:1", "cat", "/srv/a.d/7"]));
+    assert_eq!(seen, "7\n");
 }
 
 fn built(workshop: &Workshop, bases: &Bases, context: &Path) -> String {

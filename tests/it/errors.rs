@@ -2,39 +2,47 @@
 
 use crate::support::{Bases, Workshop, ends_with, progress, text};
 
-/// A Dockerfile that cannot be built, and what must be on stderr.
-const BROKEN: &[(&str, &[&str])] = &[
+/// A Dockerfile that cannot be built, the exit code, and what must be on stderr.
+const BROKEN: &[(&str, i32, &[&str])] = &[
     (
         "FROM busybox\nRUN exit 7\n",
+        1,
         &["Dockerfile:2", ">>> RUN exit 7", "exit code: 7"],
     ),
     (
         "FROM busybox\nRUN echo some words >&2; false\n",
+        1,
         &["some words", "exit code: 1"],
     ),
     (
         "FROM busybox\n\nCOPY missing /\n",
+        1,
         &["Dockerfile:3", "missing", "not found"],
     ),
     (
         "FROM busybox\nCOPPY a b\n",
+        2,
         &["Dockerfile:2", "unknown instruction: COPPY"],
     ),
-    ("FROM busybox\nCOPY --colour=red a b\n", &["Dockerfile:2", "colour"]),
+    ("FROM busybox\nCOPY --colour=red a b\n", 2, &["Dockerfile:2", "colour"]),
     (
         "FROM busybox\nRUN --mount=type=bind,target=/c,source=nope true\n",
+        1,
         &["Dockerfile:2", "nope", "not found"],
     ),
     (
         "FROM busybox\nRUN --mount=type=secret,id=s,required true\n",
+        1,
         &["Dockerfile:2", "secret s: not found", "--secret id=s"],
     ),
     (
         "FROM busybox\nRUN --security=insecure true\n",
+        2,
         &["Dockerfile:2", "security.insecure is not allowed", "--allow"],
     ),
     (
         "FROM busybox\nCOPY --link Dokerfile /\n",
+        1,
         &[
             "Dockerfile:2",
             "checksum of ref context: \"/Dokerfile\": not found (did you mean /Dockerfile?)",
@@ -42,14 +50,16 @@ const BROKEN: &[(&str, &[&str])] = &[
     ),
     (
         "FROM busybox\nCOPY --from=127.0.0.1:1/nobody /a /b\n",
+        3,
         &["Dockerfile:2", "nobody", "refused"],
     ),
     (
         "FROM 127.0.0.1:1/no/such:base\n",
+        3,
         &["127.0.0.1:1/no/such:base", "refused"],
     ),
-    ("RUN true\n", &["no build stage in current context"]),
-    ("", &["the Dockerfile", "empty"]),
+    ("RUN true\n", 2, &["no build stage in current context"]),
+    ("", 2, &["the Dockerfile", "empty"]),
 ];
 
 #[test]
@@ -57,9 +67,9 @@ fn a_broken_dockerfile_is_shown_with_its_line() {
     let Some(bases) = Bases::find() else { return };
     let workshop = Workshop::own();
     let mut unsaid = Vec::new();
-    for (number, (dockerfile, words)) in BROKEN.iter().enumerate() {
+    for (number, (dockerfile, code, words)) in BROKEN.iter().enumerate() {
         let context = workshop.context(&format!("broken{number}"), &[("Dockerfile", dockerfile)]);
-        let stderr = ends_with(&mut workshop.build(bases, &context), 1);
+        let stderr = ends_with(&mut workshop.build(bases, &context), *code);
         let says = |word: &&str| stderr.to_lowercase().contains(&word.to_lowercase());
         let missing: Vec<_> = words.iter().copied().filter(|word| !says(word)).collect();
         if !missing.is_empty() {
@@ -74,13 +84,14 @@ const MISUSED: &[(&[&str], i32, &str)] = &[
     (&["--frobnicate"], 2, "--frobnicate"),
     (&["--progress=loud"], 2, "loud"),
     (&["--file=Nowhere"], 2, "Nowhere"),
-    (&["--target=nope"], 1, "nope"),
+    (&["--target=nope"], 2, "nope"),
     (&["--output=type=carrier-pigeon"], 2, "carrier-pigeon"),
     (&["--push"], 2, "tag"),
     (&["-t", "Not A Name"], 2, "Not A Name"),
     (&["--secret=id=x,src=/nope"], 2, "failed to stat /nope"),
     (&["--ssh=default=/nope"], 2, "/nope"),
-    (&["--cache-from=type=gha"], 2, "type=gha is not supported"),
+    (&["--cache-from=type=azblob"], 2, "type=azblob is not supported"),
+    (&["--cache-from=type=gha"], 2, "ACTIONS_RESULTS_URL"),
     (&["--provenance=true"], 2, "provenance"),
 ];
 

@@ -28,6 +28,7 @@ fn a_request_to_terminate_ends_the_step() {
     };
     running.send(Signal::TERM);
     assert!(running.ends(), "rbuild goes on after SIGTERM");
+    assert_eq!(running.build.wait().unwrap().code(), Some(143));
     running.leaves_nothing();
 }
 

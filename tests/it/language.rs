@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Bases, User, Workshop, ends_with, progress, run};
+use crate::support::{Bases, User, Workshop, ends_with, has_other_ids, progress, run};
 
 /// Builds a context of these files on busybox, as every kind of user.
 fn builds(files: &[(&str, &str)], flags: &[&str]) {
@@ -100,6 +100,9 @@ fn proxies_are_given_to_processes_and_to_nobody_else() {
 
 #[test]
 fn owners_and_modes_are_those_of_buildkit() {
+    if !has_other_ids() {
+        return;
+    }
     let text = r#"FROM busybox AS other
 RUN mkdir /made && echo x > /made/x && chown -R 7:8 /made && chmod 4755 /made/x
 FROM busybox
@@ -233,7 +236,7 @@ fn a_step_without_limits_must_be_allowed() {
     // Of the bounding set the last of many; ordinary steps have fourteen capabilities.
     let text = "FROM busybox\nRUN ! grep -q 'CapBnd.*f$' /proc/self/status || exit 1\nRUN --security=insecure grep 'CapEff.*ff' /proc/self/status\n";
     let context = workshop.context("context", &[("Dockerfile", text)]);
-    let said = ends_with(workshop.build(bases, &context).arg("-o=type=cacheonly"), 1);
+    let said = ends_with(workshop.build(bases, &context).arg("-o=type=cacheonly"), 2);
     assert!(said.contains("security.insecure is not allowed"), "{said}");
     let allowed = ["-o=type=cacheonly", "--allow=security.insecure"];
     progress(workshop.build(bases, &context).args(allowed));
@@ -248,7 +251,7 @@ fn a_foreign_frontend_is_refused_by_name_and_the_own_one_is_built_in() {
         "context",
         &[("Dockerfile", "# syntax=example.com/frontend:1\nFROM busybox\n")],
     );
-    let said = ends_with(&mut workshop.build(bases, &context), 1);
+    let said = ends_with(&mut workshop.build(bases, &context), 2);
     assert!(said.contains("example.com/frontend:1"), "{said}");
 }
 
@@ -256,18 +259,19 @@ fn a_foreign_frontend_is_refused_by_name_and_the_own_one_is_built_in() {
 fn hints_name_what_was_meant() {
     let Some(bases) = Bases::find() else { return };
     let workshop = Workshop::own();
-    for (text, hint) in [
-        ("FROM busybox\nRUNN true\n", "did you mean run?"),
-        ("FROM busybox AS build\nFROM biuld\n", "did you mean build?"),
-        ("FROM busybox\nCOPY --form=x a b\n", "did you mean from?"),
+    for (text, code, hint) in [
+        ("FROM busybox\nRUNN true\n", 2, "did you mean run?"),
+        ("FROM busybox AS build\nFROM biuld\n", 3, "did you mean build?"),
+        ("FROM busybox\nCOPY --form=x a b\n", 2, "did you mean from?"),
         (
             "FROM busybox\nRUN --mount=type=cahce,target=/c true\n",
+            2,
             "did you mean cache?",
         ),
-        ("FROM busybox\nCOPY reamde /\n", "did you mean"),
+        ("FROM busybox\nCOPY reamde /\n", 1, "did you mean"),
     ] {
         let context = workshop.context("context", &[("Dockerfile", text), ("readme", "")]);
-        let said = ends_with(&mut workshop.build(bases, &context), 1);
+        let said = ends_with(&mut workshop.build(bases, &context), code);
         assert!(said.to_lowercase().contains(hint), "{text}\n{said}");
     }
 }

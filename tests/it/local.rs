@@ -8,7 +8,7 @@ const FIRST: &str = "FROM busybox\nRUN echo first > /file && rm /bin/wget\nCOPY 
 const SECOND: &str = "FROM first\nRUN cat /file > /copy && ls /bin/wget /d >> /copy; true\nCMD [\"cat\", \"/copy\"]\n";
 
 fn blobs(workshop: &Workshop) -> usize {
-    fs::read_dir(workshop.store().join("v1/blobs/sha256")).unwrap().count()
+    fs::read_dir(workshop.home().join("blobs/sha256")).unwrap().count()
 }
 
 fn an_image_that_stays_here_is_used_as_it_is(user: User) {
@@ -18,7 +18,7 @@ fn an_image_that_stays_here_is_used_as_it_is(user: User) {
     progress(workshop.build(bases, &first).args(["-t", "first"]));
     // Base layer, configuration, manifest.
     assert_eq!(blobs(&workshop), 3, "no layer of ours is written");
-    let snapshots = || fs::read_dir(workshop.store().join("v1/snapshots")).unwrap().count();
+    let snapshots = || fs::read_dir(workshop.home().join("snapshots")).unwrap().count();
     let before = snapshots();
 
     let second = workshop.context("second", &[("Dockerfile", SECOND)]);

@@ -2,7 +2,7 @@
 //!
 //! They take from the environment, as `scripts/test` sets it:
 //! `RBUILD_TEST_BASES` the folder of `scripts/make-bases`; `RBUILD_TEST_CA` a bundle of certificates for steps that reach
-//! the network; `RBUILD_TEST_USER` an ordinary user to run as too; `RBUILD_TEST_SCRATCH` a folder for stores.
+//! the network; `RBUILD_TEST_USER` an ordinary user to run as too; `RBUILD_TEST_USER_WITHOUT_RANGE` one to whom no ids are lent; `RBUILD_TEST_SCRATCH` a folder for stores.
 //! What cannot run says `skipped: needs …` on stderr.
 #![allow(
     clippy::unwrap_used,
@@ -12,21 +12,36 @@
 
 mod caches;
 mod check;
+mod ci;
 mod concurrency;
+mod crash;
 mod determinism;
 mod disk;
+mod doctor;
 mod errors;
 mod examples;
+mod github_cache;
+mod hostile;
 mod interrupt;
+mod isolation;
 mod keys;
 mod language;
 mod local;
 mod memory;
+mod merge;
 mod mounts;
+mod own_image;
 mod platforms;
 mod progress;
+mod proxy;
+mod push;
+mod registries;
 mod registry;
 mod remote;
+mod remote_caches;
+mod remote_storage;
 mod runc;
+mod single_id;
 mod support;
+mod token_server;
 mod trace;

@@ -113,11 +113,11 @@ fn half_text_half_noise(folder: &Path, size: u64) {
 }
 
 /// A control group that limits memory; gone when it is dropped.
-struct Group(PathBuf);
+pub(crate) struct Group(PathBuf);
 
 impl Group {
     /// Where the kernel lets this process make one.
-    fn with(memory: u64) -> Option<Group> {
+    pub(crate) fn with(memory: u64) -> Option<Group> {
         let name = format!("rbuild-test-{}-{:?}", std::process::id(), std::thread::current().id());
         let forms = [
             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
@@ -137,7 +137,7 @@ impl Group {
     }
 
     /// Runs a command in the group, which must succeed; gives how much of its own it had in memory at most.
-    fn run(&self, mut command: Command) -> u64 {
+    pub(crate) fn run(&self, mut command: Command) -> u64 {
         let mut inside = Command::new("sh");
         inside.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
         inside.arg(self.0.join("cgroup.procs"));

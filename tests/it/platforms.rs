@@ -141,7 +141,7 @@ fn a_program_for_a_processor_that_nobody_has_is_an_error_with_a_way_out() {
             .rbuild()
             .args(["build", "--platform=linux/abacus"])
             .arg(&context),
-        1,
+        4,
     );
     for part in [
         "[internal] emulate abacus on ",

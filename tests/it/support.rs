@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -13,6 +15,22 @@ use tempfile::TempDir;
 
 /// Longer than any example takes on a slow machine; a build that hangs fails instead of blocking all.
 const PATIENCE_SECONDS: &str = "1200";
+
+/// Variables that change what rbuild does, and are not the tests'.
+const OF_THE_DEVELOPER: [&str; 12] = [
+    "RBUILD_ROOT",
+    "RBUILD_CA_FILE",
+    "BUILDKIT_PROGRESS",
+    "SOURCE_DATE_EPOCH",
+    "DOCKER_CONFIG",
+    "CI",
+    "GITHUB_ACTIONS",
+    "GITHUB_OUTPUT",
+    "GITHUB_STEP_SUMMARY",
+    "GITLAB_CI",
+    "BUILDKITE",
+    "TF_BUILD",
+];
 
 /// Who runs the binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +47,17 @@ impl User {
         let name = std::env::var("RBUILD_TEST_USER").ok().filter(|name| !name.is_empty());
         if !rustix::process::geteuid().is_root() || name.is_none() || !has("runuser") || !has("newuidmap") {
             return skipped("root, RBUILD_TEST_USER, runuser and newuidmap");
+        }
+        name.map(User::Other)
+    }
+
+    /// The ordinary user of `RBUILD_TEST_USER_WITHOUT_RANGE`, to whom no ids are lent, if this process can become it.
+    pub(crate) fn without_range() -> Option<User> {
+        let name = std::env::var("RBUILD_TEST_USER_WITHOUT_RANGE")
+            .ok()
+            .filter(|name| !name.is_empty());
+        if !rustix::process::geteuid().is_root() || name.is_none() || !has("runuser") {
+            return skipped("root, RBUILD_TEST_USER_WITHOUT_RANGE and runuser");
         }
         name.map(User::Other)
     }
@@ -89,6 +118,12 @@ impl Workshop {
         self.folder.path().join("store")
     }
 
+    /// The part of the store that the builds of this user are kept in.
+    pub(crate) fn home(&self) -> PathBuf {
+        let homes = ["v1", "v1-single"].map(|home| self.store().join(home));
+        homes.into_iter().find(|home| home.is_dir()).unwrap()
+    }
+
     /// A path in the work folder; nothing is made.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("work").join(name)
@@ -121,9 +156,18 @@ impl Workshop {
             .arg("--root")
             .arg(self.store())
             .current_dir(self.folder.path().join("work"));
-        for name in ["RBUILD_ROOT", "BUILDKIT_PROGRESS", "SOURCE_DATE_EPOCH", "DOCKER_CONFIG"] {
+        for name in OF_THE_DEVELOPER {
             command.env_remove(name);
         }
+        command
+    }
+
+    /// A shell of this workshop's user in its work folder, for what only a shell does before it runs its arguments.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut command = self.user.command(Path::new("sh"));
+        command
+            .args(["-c", script, "sh"])
+            .current_dir(self.folder.path().join("work"));
         command
     }
 
@@ -137,6 +181,9 @@ impl Workshop {
     /// Without `timeout` or another user in between: for tests that send signals to it.
     pub(crate) fn direct(&self, bases: &Bases, context: &Path) -> Command {
         let mut command = Command::new(binary());
+        for name in OF_THE_DEVELOPER {
+            command.env_remove(name);
+        }
         command
             .arg("--root")
             .arg(self.store())
@@ -174,6 +221,11 @@ impl Bases {
         found
             .as_ref()
             .or_else(|| skipped("RBUILD_TEST_BASES, a folder made by scripts/make-bases"))
+    }
+
+    /// The layouts are in folders of it.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -228,6 +280,14 @@ pub(crate) fn binary() -> &'static Path {
 fn scratch() -> PathBuf {
     let target = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::env::var_os("RBUILD_TEST_SCRATCH").map_or_else(target, PathBuf::from)
+}
+
+/// Whether the user of the tests has other user ids than its own, for steps that need such.
+pub(crate) fn has_other_ids() -> bool {
+    let lent = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let name = run(Command::new("id").arg("-un"));
+    let is_lent = || lent.lines().any(|line| line.split(':').next() == Some(name.trim()));
+    rustix::process::geteuid().is_root() || (has("newuidmap") && is_lent()) || skipped::<()>("a range of ids").is_some()
 }
 
 /// Says what is missing, on a line of its own, and gives nothing.
@@ -296,4 +356,11 @@ pub(crate) fn eventually(limit: Duration, mut holds: impl FnMut() -> bool) -> bo
 /// A port of the loopback nobody listens on.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A socket at a path of any length: `bind` itself takes 107 bytes, and folders of tests may be deep.
+pub(crate) fn socket(path: &Path) -> UnixListener {
+    let folder = fs::File::open(path.parent().unwrap()).unwrap();
+    let of_the_folder = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    UnixListener::bind(Path::new(&of_the_folder).join(path.file_name().unwrap())).unwrap()
 }
