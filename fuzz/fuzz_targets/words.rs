@@ -1,30 +1,3 @@
-//! Words with quotes, escapes and variables: any text has a value or is refused; the words of it hold no more than it does.
 #![no_main]
 
-use frontend::Environment;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| {
-    let environment: Environment = [
-        ("a", "one two"),
-        ("b", ""),
-        ("c", "foo/bar.baz"),
-        ("d", "$a ${c#f*}"),
-        ("long", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"),
-    ]
-    .into_iter()
-    .collect();
-    let value = frontend::expand(text, &environment);
-    let words = frontend::words(text, &environment);
-    match (value, words) {
-        (Ok(value), Ok(words)) => {
-            let letters: usize = words.iter().map(String::len).sum();
-            assert!(letters <= value.len(), "{words:?} are more than {value:?}");
-            if !text.contains(['$', '\\', '\'', '"']) {
-                assert_eq!(value, text, "nothing in it has a meaning");
-            }
-        }
-        (Err(one), Err(two)) => assert_eq!(one, two),
-        (value, words) => panic!("{value:?} but {words:?}"),
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rbuild_fuzz::words::run(bytes));
