@@ -70,6 +70,12 @@ impl Store {
         }))
     }
 
+    /// Whether a prune took the content of the blob `digest` to have room for forgetting it, and had too little even so.
+    /// Nobody takes such a blob for present, and the next prune forgets it.
+    pub(crate) fn is_emptied(&self, digest: &Digest) -> bool {
+        *digest != Digest::of(b"") && std::fs::metadata(self.blob_path(digest)).is_ok_and(|file| file.len() == 0)
+    }
+
     /// Keeps `bytes`.
     ///
     /// # Errors

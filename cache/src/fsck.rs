@@ -1,6 +1,6 @@
 //! Verifying a store: whether all that the index knows is there and is what it was, and whether all that is there is known.
 //!
-//! - Blobs are hashed.
+//! - Blobs are hashed. One that a prune emptied on a full disk (`gc.rs`) is absent, not damaged.
 //! - Trees are archived again, without writing the archive. Of a tree that has a layer of ours the digest must be the
 //!   layer's. Of the unpacked layer of a base image nobody can make the same archive again: its blob is unpacked once
 //!   more, and the archives of the two trees must be one. Other trees have no digest to compare with; they are read.

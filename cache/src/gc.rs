@@ -14,6 +14,9 @@
 //! remove the files                        beside all others
 //! ```
 //!
+//! A disk without a free byte has no room for the transaction either: then chosen blobs are emptied before it, and those whose
+//! rows cannot go even so are absent for all, until the next prune forgets them.
+//!
 //! Killed before the transaction, it has done nothing; killed after, it leaves files that no row names, which the next
 //! prune removes, and files that carry its lease, which the next process sweeps.
 
@@ -100,6 +103,10 @@ impl Store {
             let Some(_alone) = self.gate().alone(patience)? else {
                 return Ok(None);
             };
+            match self.forget_emptied() {
+                Err(error) if error.is_full_disk() => {}
+                outcome => outcome?,
+            }
             let keepers = self.keepers()?;
             let mut items = self.items(&keepers, &sizes)?;
             self.note_locked_directories(&mut items, &sizes);
@@ -194,6 +201,20 @@ impl Store {
                 UsageKind::ImageLayer | UsageKind::StepResult => {}
             }
         }
+    }
+
+    /// Forgets blobs that were emptied when there was too little room for forgetting them.
+    fn forget_emptied(&self) -> Result<(), Error> {
+        self.index().write("prune", |transaction| {
+            let mut statement = transaction.prepare_cached("SELECT digest FROM blobs WHERE size > 0")?;
+            let digests = statement.query_map((), |row| row.get::<_, String>(0))?;
+            for digest in digests.collect::<rusqlite::Result<Vec<_>>>()? {
+                if digest.parse().is_ok_and(|digest| self.is_emptied(&digest)) {
+                    delete_blob(transaction, &digest)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Names the files of what was chosen.

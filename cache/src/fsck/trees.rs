@@ -159,7 +159,8 @@ impl Checking<'_, '_> {
         let Some(content) = self.store.content(&base.blob.digest)? else {
             // A plain archive of ours may be gone with the tree it was made of.
             let is_plain = base.blob.digest == base.diff_id.0;
-            return Ok((!is_plain).then(|| Fault::Lacks(format!("blob `{}`", base.blob.digest))));
+            let may_be_gone = is_plain || self.store.is_emptied(&base.blob.digest);
+            return Ok((!may_be_gone).then(|| Fault::Lacks(format!("blob `{}`", base.blob.digest))));
         };
         let again = content.open().and_then(|bytes| {
             let layer = self.store.unpack_layer(&base.blob, base.diff_id, bytes, &|_| {})?;

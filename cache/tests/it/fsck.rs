@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use cache::{Checked, Compression, Fault, Finding, Fsck, Repair, Snapshot, Store, Subject};
+use cache::{Amount, Checked, Compression, Fault, Finding, Fsck, Prune, Repair, Snapshot, Store, Subject};
 use oci::{Descriptor, DiffId, Digest, Manifest, media_type};
 
-use crate::{key, new_store};
+use crate::{key, new_store, prune};
 
 /// Verifies; gives what was counted and the findings, as text.
 fn fsck(store: &Store, repair: Repair) -> (Checked, Vec<String>) {
@@ -87,6 +87,33 @@ fn nothing_is_wrong_with_what_was_just_made() {
         checked.others,
     );
     assert_eq!(counts, (4, 2, 2, 2, 1, 1));
+}
+
+/// As a prune leaves them that found no room for forgetting them.
+#[test]
+fn emptied_blobs_are_absent_and_forgotten_by_the_next_prune() {
+    let (root, store, _, top) = store_with_an_image();
+    assert!(store.untag(&"app:1".parse().unwrap()).unwrap());
+    let blobs = || fs::read_dir(root.path().join("v1/blobs/sha256")).unwrap();
+    for blob in blobs() {
+        fs::write(blob.unwrap().path(), "").unwrap();
+    }
+    assert_eq!(fsck(&store, Repair::Nothing).1, [""; 0]);
+    let (store, pruned) = prune(
+        store,
+        &Prune {
+            max_used: Some(Amount::Bytes(1 << 40)),
+            ..Prune::default()
+        },
+    );
+    assert!(pruned.removed.is_empty(), "{pruned:?}");
+    assert_eq!(blobs().count(), 0);
+    assert_eq!(fsck(&store, Repair::Nothing).1, [""; 0]);
+    let made = store.layer(&top, Compression::default(), false).unwrap();
+    assert!(
+        store.blob(&made.descriptor.digest).unwrap().is_some(),
+        "it is made again"
+    );
 }
 
 #[test]
