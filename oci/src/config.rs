@@ -209,10 +209,15 @@ impl ImageConfig {
     /// # Errors
     /// [`Error::Document`] for bytes that are no such document.
     pub fn parse(bytes: &[u8]) -> Result<ImageConfig, Error> {
-        serde_json::from_slice(bytes).map_err(|error| Error::Document {
+        let failed = |reason: String| Error::Document {
             what: "the image configuration",
-            reason: error.to_string(),
-        })
+            reason,
+        };
+        // A list would be read as the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(failed("it is no JSON object".to_owned()));
+        }
+        serde_json::from_slice(bytes).map_err(|error| failed(error.to_string()))
     }
 
     /// The file's bytes.
@@ -266,6 +271,14 @@ mod tests {
             String::from_utf8(config.to_bytes()).unwrap(),
             r#"{"architecture":"amd64","config":{"Healthcheck":{"Test":["NONE"]}},"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#
         );
+    }
+
+    #[test]
+    fn only_an_object_is_a_configuration() {
+        for text in ["[]", " [\"amd64\"]", "null", "7", ""] {
+            assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(ImageConfig::parse(b"\n{}").is_ok());
     }
 
     #[test]
