@@ -155,6 +155,7 @@ pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedF
 }
 
 /// The receiving end.
+#[derive(Debug)]
 pub(crate) struct Inbox {
     socket: OwnedFd,
     bytes: Vec<u8>,

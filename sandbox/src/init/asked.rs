@@ -7,8 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
-use rustix::process::fchdir;
+use rustix::mount::MountAttrFlags;
 
 use super::filesystem::{self, Depth, INERT, READ_ONLY};
 use super::mounts::Root;
@@ -18,6 +17,8 @@ use crate::rooted::{self, Found, Kind};
 use crate::wire::{During, Failure};
 
 const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+/// The name of a secret in a file system of its own.
+const SECRET: &str = "secret";
 
 /// Mounts one of them.
 pub(super) fn put(root: &Root, mount: &Mount, devices: Devices) -> Result<(), Failure> {
@@ -66,12 +67,9 @@ pub(super) fn put(root: &Root, mount: &Mount, devices: Devices) -> Result<(), Fa
             };
             let scratch =
                 filesystem::new("tmpfs", &[("mode", "711")], attributes).during("make a file system for", target)?;
-            // A tree can be copied only while it is mounted somewhere: for a moment, on top of the devices.
-            root.put(&scratch, "/dev", Kind::Directory)?;
-            let secret = write_secret(&scratch, &content.0, (*user, *group), *mode).during("write", target)?;
-            fchdir(&scratch)
-                .and_then(|()| unmount(".", UnmountFlags::DETACH))
-                .during("unmount", "/dev")?;
+            write_secret(&scratch, &content.0, (*user, *group), *mode).during("write", target)?;
+            let secret = root.lift(&scratch, SECRET)?;
+            filesystem::restrict(&secret, READ_ONLY, Depth::One).during("make read-only", target)?;
             root.put(secret, target, Kind::File)
         }
     }
@@ -89,23 +87,14 @@ fn find(source: &Path, inside: &str) -> io::Result<OwnedFd> {
     }
 }
 
-fn write_secret(scratch: &OwnedFd, content: &[u8], (user, group): (u32, u32), mode: u32) -> io::Result<OwnedFd> {
+fn write_secret(scratch: &OwnedFd, content: &[u8], (user, group): (u32, u32), mode: u32) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(
-        scratch,
-        "secret",
-        flags,
-        Mode::from_raw_mode(0o600),
-    )?);
+    let mut file = File::from(rustix::fs::openat(scratch, SECRET, flags, Mode::from_raw_mode(0o600))?);
     file.write_all(content)?;
     match rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))) {
         // An id that nobody can be here: the secret stays root's.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
-    drop(file);
-    let mount = filesystem::copy_at(scratch.as_fd(), "secret")?;
-    filesystem::restrict(&mount, READ_ONLY, Depth::One)?;
-    Ok(mount)
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?)
 }

@@ -14,6 +14,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Signal, Uid};
 use rustix::thread::UnshareFlags;
 
+use super::alike::Share;
 use super::devices::Terminal;
 use super::mounts::Root;
 use super::privileges;
@@ -25,7 +26,12 @@ use crate::{Network, Spec, Stdio, sys};
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Returns only if it fails. `watched` ends when the supervisor does.
-pub(super) fn become_command(plan: &Plan, control: BorrowedFd<'_>, watched: &OwnedFd) -> Result<Infallible, Failure> {
+pub(super) fn become_command(
+    plan: &Plan,
+    control: BorrowedFd<'_>,
+    watched: &OwnedFd,
+    share: Share<'_>,
+) -> Result<Infallible, Failure> {
     let spec = &plan.spec;
     rustix::process::setsid().during("make a session", "")?;
     // Before the namespaces: the step is to see its own groups as the top.
@@ -34,7 +40,8 @@ pub(super) fn become_command(plan: &Plan, control: BorrowedFd<'_>, watched: &Own
     }
     separate(plan)?;
     rustix::process::umask(Mode::empty());
-    let (root, terminal) = Root::build(plan)?;
+    let (root, terminal) = Root::build(plan, &share)?;
+    drop(share);
     root.enter().during("enter the root", "")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).during("set the host name", "")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));

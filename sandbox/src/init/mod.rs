@@ -5,6 +5,7 @@
 //! step when the caller hangs up its socket, and all of them when the caller hangs up or dies; and when the supervisor
 //! itself is killed, the kernel kills pid 1 of every step, and with it everything in its namespace.
 
+mod alike;
 mod asked;
 mod command;
 mod devices;
@@ -16,12 +17,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
+
+use alike::{Share, Stock};
 
 use crate::sys::{self, Fork};
 use crate::wire::{During, Failure, Inbox, Order, Plan, Report, send};
@@ -56,6 +60,8 @@ struct Supervisor {
     /// Where the caller asks for steps.
     orders: Inbox,
     steps: Vec<Step>,
+    /// What later steps copy.
+    stock: Stock,
     /// The control groups of the steps so far. The caller removes them, unless it was killed.
     groups: BTreeSet<PathBuf>,
     /// Ends when we do: so the steps know that we are alive.
@@ -93,6 +99,7 @@ impl Supervisor {
         Ok(Supervisor {
             orders: Inbox::new(orders),
             steps: Vec::new(),
+            stock: Stock::Unasked,
             groups: BTreeSet::new(),
             watched,
             alive: Some(alive),
@@ -110,14 +117,25 @@ impl Supervisor {
                 true => PollFd::new(&step.handle, PollFlags::IN),
             });
         }
+        let awaited = self.stock.awaited().map(|inbox| PollFd::new(inbox, PollFlags::IN));
+        events.extend(awaited);
         match poll(&mut events, None) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
         let happened: Vec<bool> = events.iter().map(|event| !event.revents().is_empty()).collect();
+        let of_steps = 1 + 2 * self.steps.len();
+        if happened.get(of_steps) == Some(&true) {
+            self.stock.receive();
+        }
         let mut ended = Vec::new();
-        for (number, (step, happened)) in self.steps.iter_mut().zip(happened[1..].chunks_exact(2)).enumerate() {
+        for (number, (step, happened)) in self
+            .steps
+            .iter_mut()
+            .zip(happened[1..of_steps].chunks_exact(2))
+            .enumerate()
+        {
             if happened[1] {
                 step.kill();
             }
@@ -140,12 +158,13 @@ impl Supervisor {
 
     fn start(&mut self, order: Order) -> io::Result<()> {
         let lent = Lent::take(&mut self.orders, order).ok_or_else(|| io::Error::other("a descriptor is missing"))?;
+        let asked = self.stock.ask();
         match sys::fork_into_namespace(lent.group.as_ref().map(AsFd::as_fd)) {
             Ok(Fork::Child) => {
                 // A caller waits until nobody has the socket of its step, and we ask whether the supervisor has its pipe.
                 self.steps.clear();
                 self.alive = None;
-                run_command(self, lent)
+                run_command(self, lent, asked)
             }
             Ok(Fork::Parent(pid, handle)) => {
                 let group = lent
@@ -238,7 +257,7 @@ impl Step {
 
 /// The rest of the life of pid 1.
 #[expect(clippy::exit, reason = "what is not the command must not go on as the supervisor")]
-fn run_command(supervisor: &Supervisor, lent: Lent) -> ! {
+fn run_command(supervisor: &Supervisor, lent: Lent, asked: Option<UnixStream>) -> ! {
     // Our copies of what is the supervisor's are gone when the command is executed.
     let mut inbox = Inbox::new(lent.control);
     let outcome = connect(lent.stdin, lent.output).and_then(|()| {
@@ -247,7 +266,8 @@ fn run_command(supervisor: &Supervisor, lent: Lent) -> ! {
     });
     let failure = match outcome {
         Ok(plan) => {
-            let Err(failure) = command::become_command(&plan, inbox.as_fd(), &supervisor.watched);
+            let share = Share::of(&plan, &supervisor.stock, asked);
+            let Err(failure) = command::become_command(&plan, inbox.as_fd(), &supervisor.watched, share);
             failure
         }
         Err(failure) => failure,

@@ -10,6 +10,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::process::{PidfdFlags, fchdir, getpid, pidfd_open, pivot_root};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
+use super::alike::Share;
 use super::filesystem::{self, Depth, INERT, READ_ONLY};
 use super::{asked, devices};
 use crate::groups::Devices;
@@ -32,6 +33,8 @@ const MASKED: [&str; 11] = [
 ];
 const UNWRITABLE: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+/// The hierarchy of version 2, where there are others.
+const UNIFIED: &str = "unified";
 
 /// The root under construction.
 pub(super) struct Root {
@@ -40,7 +43,7 @@ pub(super) struct Root {
 
 impl Root {
     /// Mounts everything `plan` asks for; gives the caller's end of the terminal if there is one.
-    pub(super) fn build(plan: &Plan) -> Result<(Root, Option<devices::Terminal>), Failure> {
+    pub(super) fn build(plan: &Plan, share: &Share<'_>) -> Result<(Root, Option<devices::Terminal>), Failure> {
         let devices = plan.membership.devices;
         let root = Root::open(&plan.spec.root, devices).during("open the root", &plan.spec.root)?;
         // Read while the host's own /proc can be.
@@ -59,7 +62,7 @@ impl Root {
         }
         root.mount_sys(kernel)?;
         // Without it a step only cannot ask for its limits.
-        let _ = root.mount_control_groups(&membership, kernel);
+        let _ = root.mount_control_groups(&membership, kernel, share);
         for (target, mount) in names {
             root.put(mount, target, Kind::File)?;
         }
@@ -67,7 +70,7 @@ impl Root {
             asked::put(&root, mount, devices)?;
         }
         if plan.spec.privileges == Privileges::Default {
-            root.hide()?;
+            root.hide(share)?;
         }
         Ok((root, terminal))
     }
@@ -110,22 +113,30 @@ impl Root {
     fn name_files(&self, plan: &Plan) -> Result<[(&'static str, OwnedFd); 2], Failure> {
         let scratch =
             filesystem::new("tmpfs", &[("mode", "755")], INERT).during("make a file system for", "/etc/hosts")?;
-        // A tree can be copied only while it is mounted somewhere; /dev gets its own afterwards.
-        self.put(&scratch, "/dev", Kind::Directory)?;
         let file = |target: &'static str, name: &str, text: &str| {
-            write_file(scratch.as_fd(), name, text)
-                .and_then(|()| filesystem::copy_at(scratch.as_fd(), name))
-                .and_then(|mount| filesystem::restrict(&mount, READ_ONLY, Depth::One).map(|()| (target, mount)))
-                .during("write", target)
+            write_file(scratch.as_fd(), name, text).during("write", target)?;
+            let mount = self.lift(&scratch, name)?;
+            filesystem::restrict(&mount, READ_ONLY, Depth::One).during("make read-only", target)?;
+            Ok::<_, Failure>((target, mount))
         };
-        let files = [
+        Ok([
             file("/etc/resolv.conf", "resolv.conf", &plan.resolver)?,
             file("/etc/hosts", "hosts", &plan.hosts)?,
-        ];
-        fchdir(&scratch)
+        ])
+    }
+
+    /// A mount of the file `name` of a file system that is mounted nowhere.
+    pub(super) fn lift(&self, scratch: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+        if let Ok(mount) = filesystem::copy_at(scratch.as_fd(), name) {
+            return Ok(mount);
+        }
+        // Before Linux 6.15 it has to be mounted for that: for a moment, where the devices are.
+        self.put(scratch, "/dev", Kind::Directory)?;
+        let mount = filesystem::copy_at(scratch.as_fd(), name).during("copy the mount of", name)?;
+        fchdir(scratch)
             .and_then(|()| unmount(".", UnmountFlags::DETACH))
             .during("unmount", "/dev")?;
-        Ok(files)
+        Ok(mount)
     }
 
     fn mount_proc(&self) -> Result<(), Failure> {
@@ -149,35 +160,62 @@ impl Root {
     }
 
     /// The control groups of the step, by the text of `/proc/self/cgroup`: one hierarchy, or a folder of them.
-    fn mount_control_groups(&self, membership: &str, attributes: MountAttrFlags) -> Result<(), Failure> {
+    fn mount_control_groups(
+        &self,
+        membership: &str,
+        attributes: MountAttrFlags,
+        share: &Share<'_>,
+    ) -> Result<(), Failure> {
         let hierarchies: Vec<&str> = membership.lines().filter_map(|line| line.split(':').nth(1)).collect();
         if hierarchies == [""] {
+            share.offer(None);
             let unified = filesystem::new("cgroup2", &[], attributes).during("mount", CONTROL_GROUPS)?;
             return self.put(unified, CONTROL_GROUPS, Kind::Directory);
         }
-        let folder = filesystem::new("tmpfs", &[("mode", "755")], INERT).during("mount", CONTROL_GROUPS)?;
-        self.put(&folder, CONTROL_GROUPS, Kind::Directory)?;
-        for hierarchy in hierarchies {
-            let (name, mount) = match hierarchy.strip_prefix("name=") {
-                Some(name) => (
-                    name,
-                    filesystem::new("cgroup", &[("name", name), ("none", "")], attributes),
-                ),
-                None if hierarchy.is_empty() => ("unified", filesystem::new("cgroup2", &[], attributes)),
-                None => {
-                    let controllers: Vec<(&str, &str)> = hierarchy.split(',').map(|name| (name, "")).collect();
-                    (hierarchy, filesystem::new("cgroup", &controllers, attributes))
-                }
-            };
-            if let Ok(mount) = mount {
-                put_in(&folder, name, mount).during("mount", Path::new(CONTROL_GROUPS).join(name))?;
+        let folder = match share.hierarchies() {
+            Some(copy) => {
+                self.put(&copy, CONTROL_GROUPS, Kind::Directory)?;
+                copy
             }
+            None => self.mount_hierarchies(&hierarchies, attributes, share)?,
+        };
+        // The group of a step there may be another one than the supervisor's.
+        if hierarchies.contains(&"")
+            && let Ok(unified) = filesystem::new("cgroup2", &[], attributes)
+        {
+            put_in(&folder, UNIFIED, unified).during("mount", Path::new(CONTROL_GROUPS).join(UNIFIED))?;
         }
-        filesystem::restrict(&folder, attributes, Depth::One).during("make read-only", CONTROL_GROUPS)
+        Ok(())
+    }
+
+    /// The folder of hierarchies, with all old ones, where it belongs.
+    fn mount_hierarchies(
+        &self,
+        hierarchies: &[&str],
+        attributes: MountAttrFlags,
+        share: &Share<'_>,
+    ) -> Result<OwnedFd, Failure> {
+        let folder = filesystem::new("tmpfs", &[("mode", "755")], INERT).during("mount", CONTROL_GROUPS)?;
+        let close = |folder: &OwnedFd| {
+            filesystem::restrict(folder, attributes, Depth::One).during("make read-only", CONTROL_GROUPS)
+        };
+        if let Share::Offers(_) = share
+            && mount_old_hierarchies(&folder, hierarchies, attributes).is_ok()
+        {
+            close(&folder)?;
+            let copy = filesystem::copy_of(&folder, Depth::All).during("copy", CONTROL_GROUPS)?;
+            self.put(&copy, CONTROL_GROUPS, Kind::Directory)?;
+            share.offer(Some(&folder));
+            return Ok(copy);
+        }
+        self.put(&folder, CONTROL_GROUPS, Kind::Directory)?;
+        mount_old_hierarchies(&folder, hierarchies, attributes).during("mount in", CONTROL_GROUPS)?;
+        close(&folder)?;
+        Ok(folder)
     }
 
     /// Hides, or makes read-only, what of `/proc` and `/sys` is about the whole machine.
-    fn hide(&self) -> Result<(), Failure> {
+    fn hide(&self, share: &Share<'_>) -> Result<(), Failure> {
         for path in UNWRITABLE {
             if let Some(place) = self.find(path).during("find", path)? {
                 filesystem::copy_of(&place, Depth::All)
@@ -189,7 +227,7 @@ impl Root {
         for path in MASKED {
             if let Some(place) = self.find(path).during("find", path)? {
                 match Kind::of(&place).during("look at", path)? {
-                    Kind::Directory => filesystem::new("tmpfs", &[("mode", "755")], INERT | READ_ONLY),
+                    Kind::Directory => share.cover(),
                     Kind::File => filesystem::copy(Path::new("/dev/null"), Depth::One),
                 }
                 .and_then(|cover| filesystem::attach(cover, place))
@@ -213,6 +251,30 @@ impl Root {
 /// Puts `mount` on the directory `name` in a file system that is ours alone: nobody can have put a link there.
 pub(super) fn put_in(file_system: impl AsFd, name: &str, mount: impl AsFd) -> io::Result<()> {
     filesystem::attach(mount, rooted::make_directory(file_system, name.as_ref())?)
+}
+
+/// Mounts the hierarchies of version 1 in `folder`, as far as they are there, and makes a place for the other.
+fn mount_old_hierarchies(folder: &OwnedFd, hierarchies: &[&str], attributes: MountAttrFlags) -> io::Result<()> {
+    for hierarchy in hierarchies {
+        let (name, mount) = match hierarchy.strip_prefix("name=") {
+            Some(name) => (
+                name,
+                filesystem::new("cgroup", &[("name", name), ("none", "")], attributes),
+            ),
+            None if hierarchy.is_empty() => {
+                rooted::make_directory(folder, UNIFIED.as_ref())?;
+                continue;
+            }
+            None => {
+                let controllers: Vec<(&str, &str)> = hierarchy.split(',').map(|name| (name, "")).collect();
+                (*hierarchy, filesystem::new("cgroup", &controllers, attributes))
+            }
+        };
+        if let Ok(mount) = mount {
+            put_in(folder, name, mount)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_file(directory: BorrowedFd<'_>, name: &str, text: &str) -> io::Result<()> {

@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
         "kernel_files_are_hidden_or_read_only",
         kernel_files_are_hidden_or_read_only,
     ),
+    ("later_steps_see_what_the_first_saw", later_steps_see_what_the_first_saw),
     (
         "without_network_there_is_only_loopback",
         without_network_there_is_only_loopback,
@@ -121,6 +122,29 @@ fn mounts_are_the_usual_ones() {
     }
     assert!(of("/dev").contains("size=65536k"), "{}", of("/dev"));
     assert!(of("/dev/pts").contains("mode=620,ptmxmode=666"), "{}", of("/dev/pts"));
+}
+
+/// The first step of a supervisor makes what the others copy.
+fn later_steps_see_what_the_first_saw() {
+    let executor = Namespaces::new();
+    let look = "awk '{ for (i = 7; i <= NF; i++) if ($i == \"-\") print $5, $6, $(i + 1) }' /proc/self/mountinfo; \
+                ls /proc/acpi /sys/firmware /sys/fs/cgroup /sys/fs/cgroup/memory 2>&1";
+    let change = "for place in /sys/fs/cgroup /sys/fs/cgroup/memory /proc/acpi /sys/firmware; do \
+                  [ ! -d $place ] || ! mkdir $place/mine 2>/dev/null || echo made $place/mine; done";
+    let mut seen = Vec::new();
+    for script in [look, change, look, change, look] {
+        let root = Root::new();
+        let mut said = String::new();
+        let mut hear = |_: Stream, bytes: &[u8]| said.push_str(&String::from_utf8_lossy(bytes));
+        executor.run(&root.script(script), &mut hear, &Cancel::new()).unwrap();
+        match script == look {
+            true => seen.push(said),
+            false => assert_eq!(said, ""),
+        }
+    }
+    assert!(seen[0].contains("/proc/sys ro,"), "{}", seen[0]);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
 }
 
 fn kernel_files_are_hidden_or_read_only() {
