@@ -58,6 +58,7 @@ mod places;
 mod probe;
 mod record;
 mod remove;
+mod remover;
 mod scratch;
 mod snapshot;
 mod space;

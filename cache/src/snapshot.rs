@@ -588,7 +588,10 @@ impl ActiveSnapshot {
         if self.parent.is_none() {
             overlay::set_time(&self.upper, 0, 0)?;
         }
-        self.store.keep_snapshot(&self, self.parent.as_ref(), None)
+        let snapshot = self.store.keep_snapshot(&self, self.parent.as_ref(), None)?;
+        // What is left are a mount's directories. What stays is swept after the end of this process.
+        let _ = self.store.remove_later(&self.directory);
+        Ok(snapshot)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::index::Index;
 use crate::lease::{self, Hold, Lease};
 use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
+use crate::remover::Remover;
 use crate::space::Room;
 use crate::{Error, Limits, Snapshot, SnapshotId};
 
@@ -46,6 +47,16 @@ struct Shared {
     loaded: Mutex<HashMap<SnapshotId, Snapshot>>,
     limits: OnceLock<Limits>,
     room: Room,
+    remover: Remover,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Before the lease is given up, by whose name the next process would find what is left.
+        if !self.remover.finish() {
+            self.lease.outlive();
+        }
+    }
 }
 
 impl Store {
@@ -95,6 +106,7 @@ impl Store {
             loaded: Mutex::default(),
             limits: OnceLock::new(),
             room: Room::default(),
+            remover: Remover::default(),
             root,
             home,
             ownership,
@@ -289,6 +301,20 @@ impl Store {
             Err(error) => Err(failed("move away", path)(error)),
         };
         // Its row, and those of what was to go after it, may be gone already.
+        removed.inspect_err(|_| self.lease().outlive())
+    }
+
+    /// As [`Store::remove`], but only its name is gone on return: for what takes little room.
+    pub(crate) fn remove_later(&self, path: &Path) -> Result<(), Error> {
+        let aside = self.temporary();
+        let removed = match std::fs::rename(path, &aside) {
+            Ok(()) => {
+                let removing = self.0.remover.remove(aside.clone());
+                removing.map_err(failed("remove", &aside))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("move away", path)(error)),
+        };
         removed.inspect_err(|_| self.lease().outlive())
     }
 
