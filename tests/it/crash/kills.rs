@@ -104,7 +104,10 @@ fn kill_many(mut site: Site, kinds: &[Kill], wanted: usize) {
             Ok(Some(Killed { told, pids })) => {
                 *killed.entry(kind).or_default() += 1;
                 let verified = site.verify().and_then(|()| leftovers::verify_groups(&pids));
-                failures.extend(verified.err().map(|wrong| format!("{what} ({told}): {wrong}")));
+                if let Err(wrong) = verified {
+                    eprintln!("wrong: {wrong}");
+                    failures.push(format!("{what} ({told}): {wrong}"));
+                }
                 eprintln!("{:?} {what} ({told}), {} wrong so far", begun.elapsed(), failures.len());
             }
             Err(wrong) => failures.push(format!("{what}: {wrong}")),
