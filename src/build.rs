@@ -45,7 +45,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
         None => format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION")),
     };
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
-    let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits)?);
+    let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits, setting.helpers())?);
     let (is_debug, service) = (request.debug, request.service);
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);
     let request = match signals.cancelling(&cancel, completing).await {

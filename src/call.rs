@@ -47,7 +47,7 @@ struct BuildError {
 pub(crate) async fn run(call: &Call, request: BuildRequest, setting: &Setting) -> Result<ExitCode, CommandError> {
     let heading = format!("asking rbuild {}", env!("CARGO_PKG_VERSION"));
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
-    let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits)?);
+    let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits, setting.helpers())?);
     let completing = elsewhere::complete(request, setting, &reporter, &cancel);
     let request = match signals.cancelling(&cancel, completing).await {
         Ok(request) => request,

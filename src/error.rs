@@ -227,7 +227,15 @@ const FOREIGN_PROGRAM: &str = "the program is for another processor, or a script
 
 /// The next step that a cause calls for.
 fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(PortError::Denied { name, .. }) = kind::port(error) {
+    if let Some(PortError::Denied { name, detail }) = kind::port(error) {
+        // What hangs is in the way of logging in, too, and the error says what to do.
+        if detail.contains("credential helper") {
+            return None;
+        }
+        if detail.contains("wants a client certificate") {
+            let files = "`client.cert` and `client.key` in its folder of --registry-certs DIR";
+            return Some(format!("{files} are shown to a registry"));
+        }
         let host = match name.parse::<oci::Reference>() {
             Ok(reference) if reference.host() != "docker.io" => format!(" {}", reference.host()),
             _ => String::new(),

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use registry::Helpers;
 use sandbox::Cancel;
 use solver::shown_duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +50,8 @@ pub(crate) struct Signals {
     began: Instant,
     limits: TimeLimits,
     stopped: Option<(Stop, Instant)>,
+    /// Programs that are asked for credentials: the only ones that are not tied to us by the kernel.
+    helpers: Helpers,
 }
 
 impl Default for TimeLimits {
@@ -62,11 +65,11 @@ impl Default for TimeLimits {
 }
 
 impl Signals {
-    /// Begins to listen, and to count the time.
+    /// Begins to listen, and to count the time. When that ends, `helpers` do, too.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(crate) fn watch(limits: TimeLimits) -> Result<Signals, CommandError> {
+    pub(crate) fn watch(limits: TimeLimits, helpers: &Helpers) -> Result<Signals, CommandError> {
         let watch =
             |kind| signal(kind).map_err(|error| CommandError::failed("cannot watch for signals").because(&error));
         Ok(Signals {
@@ -75,6 +78,7 @@ impl Signals {
             began: Instant::now(),
             limits,
             stopped: None,
+            helpers: helpers.clone(),
         })
     }
 
@@ -92,11 +96,23 @@ impl Signals {
         let now = Instant::now();
         self.stopped = Some((stop, now));
         cancel.cancel();
+        self.helpers.end();
         let end = now + self.limits.grace.max(GRACE);
         tokio::select! {
             result = &mut work => result.map_err(|_| stop.into()),
             _ = self.signal() => Err(stop.into()),
             () = tokio::time::sleep_until(end) => Err(stop.into()),
+        }
+    }
+
+    /// Does `work` that has nothing to undo, and leaves it where it is when it is to stop.
+    pub(crate) async fn leaving<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        tokio::select! {
+            result = work => result,
+            stop = self.stop() => Err(stop.into()),
         }
     }
 
@@ -131,6 +147,12 @@ impl Signals {
             _ = self.interrupt.recv() => Stop::Interrupted,
             _ = self.terminate.recv() => Stop::Terminated,
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.helpers.close();
     }
 }
 

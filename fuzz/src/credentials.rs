@@ -21,10 +21,6 @@ pub fn run(bytes: &[u8]) {
             };
             folder.expect("a folder of our own")
         });
-        // Helpers are programs in PATH, and nobody is to be started here.
-        if bytes.windows(4).any(|word| word.eq_ignore_ascii_case(b"cred")) || bytes.contains(&b'\\') {
-            return;
-        }
         let file = folder.path().join("config.json");
         std::fs::write(&file, bytes).expect("there is room");
         for (host, repository) in [("docker.io", "library/a"), ("h:5000", "a/b"), ("h.example", "a")] {

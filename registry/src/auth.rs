@@ -131,8 +131,9 @@ impl Client {
     }
 
     pub(crate) async fn look_up(&self, repository: &Repository) -> Result<Option<Found>, Error> {
-        let (files, host, path) = (self.files().clone(), repository.host.clone(), repository.path.clone());
-        let looking = tokio::task::spawn_blocking(move || files.look_up(&host, &path));
+        let (files, helpers) = (self.files().clone(), self.helpers().clone());
+        let (host, path) = (repository.host.clone(), repository.path.clone());
+        let looking = tokio::task::spawn_blocking(move || files.look_up(&host, &path, &helpers));
         looking
             .await
             .map_err(|error| Error::Denied(format!("looking for credentials was interrupted: {error}")))?

@@ -20,6 +20,7 @@ use crate::connections::Connections;
 use crate::credentials::{CredentialSource, Files};
 use crate::detour::Detours;
 use crate::error::{Error, bare, broken, no_answer, said, shown};
+use crate::helper::Helpers;
 use crate::hosts::{Hosts, Scheme, Sources};
 use crate::lanes::Lanes;
 use crate::pushes::Pushes;
@@ -42,6 +43,8 @@ const COMPLAINT_LIMIT: usize = 64 << 10;
 pub struct ClientOptions {
     /// Where credentials are looked for, in this order.
     pub credentials: Vec<CredentialSource>,
+    /// The credential helpers that run, for whoever has to end them.
+    pub helpers: Helpers,
     /// Where registries are, besides where their names say.
     pub sources: Sources,
     /// Hosts (`host` or `host:port`) whose certificates are not checked, and that are spoken to in plain HTTP if they do
@@ -69,6 +72,7 @@ struct Shared {
     connections: Connections,
     grants: Grants,
     files: Files,
+    helpers: Helpers,
     lanes: Lanes,
     pushes: Pushes,
     hosts: Hosts,
@@ -111,6 +115,7 @@ impl Client {
                 connections: Connections::new(user_agent, options.extra_roots)?,
                 grants: Grants::default(),
                 files: Files(options.credentials),
+                helpers: options.helpers,
                 lanes: Lanes::new(options.connections),
                 pushes: Pushes::new(options.chunk_size),
                 hosts: Hosts::new(options.sources, options.insecure),
@@ -156,6 +161,10 @@ impl Client {
 
     pub(crate) fn files(&self) -> &Files {
         &self.shared.files
+    }
+
+    pub(crate) fn helpers(&self) -> &Helpers {
+        &self.shared.helpers
     }
 
     /// A request to a host that `repository` leads to.

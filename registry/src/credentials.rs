@@ -1,15 +1,18 @@
 //! Credentials from the files of `docker login` and `podman login` and from the credential helpers these name.
 //!
-//! Nothing is kept: files and helpers are asked at each challenge, so a login during a long build counts.
+//! Nothing is kept: files and helpers are asked at each challenge, so a login during a long build counts. Entries are read
+//! by a library; helpers are run by us (`helper.rs`), since the library waits for them without end.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use serde::Deserialize;
 
 use crate::Error;
+use crate::helper::{Helpers, Question};
 
 /// Who we are to one registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +30,16 @@ pub(crate) enum Credentials {
 pub(crate) struct Found {
     pub(crate) credentials: Credentials,
     pub(crate) source: String,
+}
+
+/// The helpers that a file names.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    /// For everything that has no entry.
+    creds_store: Option<String>,
+    /// For single hosts.
+    cred_helpers: Option<HashMap<String, String>>,
 }
 
 /// Something that may have credentials.
@@ -99,11 +112,10 @@ impl fmt::Display for Found {
 
 impl Files {
     /// The credentials for a repository. Blocks: reads files and may run a helper.
-    pub(crate) fn look_up(&self, host: &str, repository: &str) -> Result<Option<Found>, Error> {
+    pub(crate) fn look_up(&self, host: &str, repository: &str, helpers: &Helpers) -> Result<Option<Found>, Error> {
         for source in &self.0 {
-            if let Some(credentials) = source.look_up(host, repository)? {
-                let source = source.to_string();
-                return Ok(Some(Found { credentials, source }));
+            if let Some(found) = source.look_up(host, repository, helpers)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -111,57 +123,99 @@ impl Files {
 }
 
 impl CredentialSource {
-    fn look_up(&self, host: &str, repository: &str) -> Result<Option<Credentials>, Error> {
+    fn look_up(&self, host: &str, repository: &str, helpers: &Helpers) -> Result<Option<Found>, Error> {
         let hosts = host_keys(host);
         let all = || {
             let narrow = repository_keys(host, repository).into_iter();
             narrow.chain(host_keys(host)).collect::<Vec<_>>()
         };
         match self {
-            CredentialSource::Docker(path) => self.in_file(path, &hosts),
-            CredentialSource::Containers(path) => self.in_file(path, &all()),
-            CredentialSource::Text { text, .. } => self.in_text(text.as_bytes(), &all()),
+            CredentialSource::Docker(path) => self.in_file(path, &hosts, helpers),
+            CredentialSource::Containers(path) => self.in_file(path, &all(), helpers),
+            CredentialSource::Text { text, .. } => self.in_text(text.as_bytes(), &all(), helpers),
             CredentialSource::Login {
                 host: own,
                 user,
                 password,
                 ..
-            } => Ok((own == host).then(|| Credentials::Password {
-                user: user.clone(),
-                password: password.clone(),
+            } => Ok((own == host).then(|| {
+                self.found(Credentials::Password {
+                    user: user.clone(),
+                    password: password.clone(),
+                })
             })),
         }
     }
 
-    fn in_file(&self, path: &Path, keys: &[String]) -> Result<Option<Credentials>, Error> {
+    fn in_file(&self, path: &Path, keys: &[String], helpers: &Helpers) -> Result<Option<Found>, Error> {
         let path = if path.is_dir() {
             path.join("config.json")
         } else {
             path.to_owned()
         };
         match std::fs::read(&path) {
-            Ok(text) => self.in_text(&text, keys),
+            Ok(text) => self.in_text(&text, keys, helpers),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(self.unreadable(error.to_string())),
         }
     }
 
-    fn in_text(&self, text: &[u8], keys: &[String]) -> Result<Option<Credentials>, Error> {
+    fn in_text(&self, text: &[u8], keys: &[String], helpers: &Helpers) -> Result<Option<Found>, Error> {
+        let malformed = |_| self.unreadable("it is not valid JSON of the expected form".to_owned());
+        let named: Named = serde_json::from_slice(text).map_err(malformed)?;
         for key in keys {
             if let Some(token) = registry_token(text, key) {
-                return Ok(Some(Credentials::RegistryToken(token)));
+                return Ok(Some(self.found(Credentials::RegistryToken(token))));
             }
-            match docker_credential::get_credential_from_reader(&*without_rivals(text, key), key) {
-                Ok(DockerCredential::IdentityToken(token)) => return Ok(Some(Credentials::IdentityToken(token))),
-                Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => {}
-                Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    return Ok(Some(Credentials::Password { user, password }));
-                }
-                Err(error) if is_absence(&error) => {}
-                Err(error) => return Err(self.unreadable(explain(&error))),
+            let entry = match named.of_host(key) {
+                Some(_) => None,
+                None => self.in_entries(text, key)?,
+            };
+            let found = match (entry, named.of_host(key).or(named.of_all())) {
+                (Some(credentials), _) => Some(self.found(credentials)),
+                (None, Some(helper)) => self.by_helper(helper, key, helpers)?,
+                (None, None) => None,
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// What the file itself has for a host.
+    fn in_entries(&self, text: &[u8], key: &str) -> Result<Option<Credentials>, Error> {
+        Ok(
+            match docker_credential::get_credential_from_reader(&*entries(text, key), key) {
+                Ok(DockerCredential::IdentityToken(token)) => Some(Credentials::IdentityToken(token)),
+                Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => {
+                    None
+                }
+                Ok(DockerCredential::UsernamePassword(user, password)) => {
+                    Some(Credentials::Password { user, password })
+                }
+                Err(CredentialRetrievalError::NoCredentialConfigured) => None,
+                Err(error) => return Err(self.unreadable(explain(&error).to_owned())),
+            },
+        )
+    }
+
+    fn by_helper(&self, helper: &str, server: &str, helpers: &Helpers) -> Result<Option<Found>, Error> {
+        if helper.contains('/') {
+            return Err(self.unreadable(format!("`{helper}` is not the name of a credential helper")));
+        }
+        let program = &format!("docker-credential-{helper}");
+        let answer = helpers.ask(Question { program, server });
+        let credentials = answer.map_err(|reason| self.unreadable(reason))?;
+        Ok(credentials.map(|credentials| Found {
+            credentials,
+            source: format!("`{program}` (named in {self})"),
+        }))
+    }
+
+    fn found(&self, credentials: Credentials) -> Found {
+        let source = self.to_string();
+        Found { credentials, source }
     }
 
     fn unreadable(&self, reason: String) -> Error {
@@ -169,6 +223,17 @@ impl CredentialSource {
             source_name: self.to_string(),
             reason,
         }
+    }
+}
+
+impl Named {
+    fn of_host(&self, key: &str) -> Option<&str> {
+        let helper = self.cred_helpers.as_ref()?.get(key)?;
+        Some(helper.as_str()).filter(|name| !name.is_empty())
+    }
+
+    fn of_all(&self) -> Option<&str> {
+        self.creds_store.as_deref().filter(|name| !name.is_empty())
     }
 }
 
@@ -199,23 +264,22 @@ fn repository_keys(host: &str, repository: &str) -> Vec<String> {
     keys
 }
 
-/// The file with one entry for the host that `key` is. Several can be meant by it, `https://host/v1/` and
-/// `https://host/v2/`, of which the library takes any, and another each time: here the first by the alphabet counts.
-fn without_rivals<'a>(text: &'a [u8], key: &str) -> Cow<'a, [u8]> {
-    let unchanged = Cow::Borrowed(text);
-    let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(text) else {
-        return unchanged;
+/// The file without helpers, and with one entry for the host that `key` is. Several can be meant by it,
+/// `https://host/v1/` and `https://host/v2/`, of which the library takes any, and another each time: here the first by the
+/// alphabet counts.
+fn entries(text: &[u8], key: &str) -> Vec<u8> {
+    let Ok(serde_json::Value::Object(mut document)) = serde_json::from_slice(text) else {
+        return text.to_owned();
     };
-    let Some(entries) = document.get_mut("auths").and_then(|entries| entries.as_object_mut()) else {
-        return unchanged;
-    };
-    let meant = |name: &str| host_of(name) == without_alias(key);
-    if entries.contains_key(key) || entries.keys().filter(|name| meant(name)).count() < 2 {
-        return unchanged;
+    document.retain(|name, _| name == "auths");
+    if let Some(entries) = document.get_mut("auths").and_then(|entries| entries.as_object_mut())
+        && !entries.contains_key(key)
+    {
+        let meant = |name: &str| host_of(name) == without_alias(key);
+        let first = entries.keys().filter(|name| meant(name)).min().cloned();
+        entries.retain(|name, _| !meant(name) || Some(name) == first.as_ref());
     }
-    let first = entries.keys().filter(|name| meant(name)).min().cloned();
-    entries.retain(|name, _| !meant(name) || Some(name) == first.as_ref());
-    Cow::Owned(document.to_string().into_bytes())
+    serde_json::Value::Object(document).to_string().into_bytes()
 }
 
 /// The host that the library takes the name of an entry for.
@@ -232,36 +296,13 @@ fn without_alias(host: &str) -> &str {
     }
 }
 
-/// Helpers say that they know nothing by a text.
-fn is_absence(error: &CredentialRetrievalError) -> bool {
+fn explain(error: &CredentialRetrievalError) -> &'static str {
     match error {
-        CredentialRetrievalError::NoCredentialConfigured => true,
-        CredentialRetrievalError::HelperFailure { stdout, stderr, .. } => [stdout, stderr]
-            .into_iter()
-            .any(|text| text.contains("credentials not found") || text.contains("no credentials server URL")),
-        _ => false,
-    }
-}
-
-fn explain(error: &CredentialRetrievalError) -> String {
-    match error {
-        CredentialRetrievalError::HelperFailure { helper, stdout, stderr } => {
-            let words: Vec<&str> = stdout.split_whitespace().chain(stderr.split_whitespace()).collect();
-            format!("`{helper} get` failed: {}", words.join(" "))
-        }
-        CredentialRetrievalError::HelperCommunicationError => {
-            "the credential helper it names cannot be run; is `docker-credential-…` in PATH?".to_owned()
-        }
-        CredentialRetrievalError::MalformedHelperResponse => {
-            "the credential helper it names answered with something else than credentials".to_owned()
-        }
-        CredentialRetrievalError::CredentialDecodingError => {
-            "an `auth` entry is not base64 of `user:password`".to_owned()
-        }
+        CredentialRetrievalError::CredentialDecodingError => "an `auth` entry is not base64 of `user:password`",
         CredentialRetrievalError::CredentialMismatchError => {
-            "an `auth` entry differs from the user and password beside it".to_owned()
+            "an `auth` entry differs from the user and password beside it"
         }
-        _ => "it is not valid JSON of the expected form".to_owned(),
+        _ => "it is not valid JSON of the expected form",
     }
 }
 
@@ -293,7 +334,11 @@ mod tests {
     }
 
     fn user_for(files: &Files, host: &str, repository: &str) -> Option<String> {
-        match files.look_up(host, repository).unwrap()?.credentials {
+        match files
+            .look_up(host, repository, &Helpers::default())
+            .unwrap()?
+            .credentials
+        {
             Credentials::Password { user, .. } => Some(user),
             Credentials::IdentityToken(token) => Some(format!("token {token}")),
             Credentials::RegistryToken(token) => Some(format!("registry token {token}")),
@@ -342,7 +387,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_json_is_named() {
         let (_folder, files) = files("{", "{}");
-        let error = files.look_up("h", "x").unwrap_err().to_string();
+        let error = files.look_up("h", "x", &Helpers::default()).unwrap_err().to_string();
         assert!(error.contains("config.json") && error.contains("JSON"), "{error}");
     }
 
@@ -355,7 +400,11 @@ mod tests {
         assert!(!format!("{credentials:?}").contains("geheim"));
         let (_folder, files) = files("{}", "{}");
         assert!(!format!("{files:?}").contains("geheim"));
-        let found = files.look_up("ghcr.io", "x").unwrap().unwrap().to_string();
+        let found = files
+            .look_up("ghcr.io", "x", &Helpers::default())
+            .unwrap()
+            .unwrap()
+            .to_string();
         assert_eq!(found, "the credentials of user `ada` from `GITHUB_TOKEN`");
     }
 }

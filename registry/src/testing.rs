@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::challenge::{self, Challenge};
 use crate::credentials::{CredentialSource, Credentials, Files};
+use crate::helper::Helpers;
 
 /// One way to be let in, as a registry names it: a scheme, and of `Bearer` its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +49,19 @@ impl SeenChallenge {
 }
 
 /// What the credentials file at `path`, of docker's kind or of podman's, has for a repository: user and password, or
-/// nothing and an identity token.
+/// nothing and an identity token. No helper that it names is run.
 ///
 /// # Errors
 /// The words for the user, if the file is none.
 pub fn credentials(path: &Path, host: &str, repository: &str) -> Result<Option<(String, String)>, String> {
+    let helpers = Helpers::default();
+    helpers.close();
     let sources = [CredentialSource::Docker, CredentialSource::Containers].map(|kind| kind(path.to_owned()));
     for files in sources.map(|source| Files(vec![source])) {
-        if let Some(found) = files.look_up(host, repository).map_err(|error| error.to_string())? {
+        if let Some(found) = files
+            .look_up(host, repository, &helpers)
+            .map_err(|error| error.to_string())?
+        {
             return Ok(Some(match found.credentials {
                 Credentials::Password { user, password } => (user, password),
                 Credentials::IdentityToken(token) | Credentials::RegistryToken(token) => (String::new(), token),

@@ -67,7 +67,9 @@ pub(crate) async fn run(args: MergeArgs, setting: &Setting) -> Result<ExitCode, 
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), "merging images");
     let cancel = Cancel::new();
     let work = merge(&args.sources, &target, &annotations, setting, (&reporter, &cancel));
-    let merged = Signals::watch(TimeLimits::default())?.cancelling(&cancel, work).await;
+    let merged = Signals::watch(TimeLimits::default(), setting.helpers())?
+        .cancelling(&cancel, work)
+        .await;
     progress.finish();
     let receipt = Receipt::of(&merged?, target.names);
     if let Some(path) = &args.metadata_file {

@@ -189,6 +189,11 @@ impl Setting {
         self.limits
     }
 
+    /// The programs that are asked for credentials.
+    pub(crate) fn helpers(&self) -> &::registry::Helpers {
+        &self.registries.helpers
+    }
+
     /// The same, with registries reached in that way.
     fn reaching(self, registries: ::registry::ClientOptions) -> Setting {
         Setting { registries, ..self }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: PullArgs, setting: &Setting) -> Result<ExitCode, C
     let heading = format!("pulling {}", args.name.familiar());
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
-    let pulled = Signals::watch(TimeLimits::default())?
+    let pulled = Signals::watch(TimeLimits::default(), setting.helpers())?
         .cancelling(&cancel, pull(&args, setting, &reporter, &cancel))
         .await;
     progress.finish();

@@ -34,7 +34,9 @@ pub(crate) async fn run(args: PushArgs, setting: &Setting) -> Result<ExitCode, C
     let (reporter, progress) = ui::start(mode, &request::screen(&setting.environment), &heading);
     let cancel = Cancel::new();
     let work = push(&args, compression, &store, (found.bundle, setting), &reporter);
-    let pushed = Signals::watch(TimeLimits::default())?.cancelling(&cancel, work).await;
+    let pushed = Signals::watch(TimeLimits::default(), setting.helpers())?
+        .cancelling(&cancel, work)
+        .await;
     progress.finish();
     answer(format_args!("{}@{}\n", args.name.name(), pushed?))
 }

@@ -10,15 +10,17 @@ use super::table::Table;
 use super::{answer, answer_document, explain};
 use crate::cli::{ReferrersArgs, RegistryCommand, TableFormat};
 use crate::error::CommandError;
+use crate::interrupt::{Signals, TimeLimits};
 
 /// Asks what is asked.
 ///
 /// # Errors
-/// When the registry has no answer.
+/// When the registry has no answer, or the user stops it.
 pub(crate) async fn run(command: RegistryCommand, options: &ClientOptions) -> Result<ExitCode, CommandError> {
+    let mut signals = Signals::watch(TimeLimits::default(), &options.helpers)?;
     match command {
-        RegistryCommand::Referrers(args) => referrers(&args, options).await,
-        RegistryCommand::Explain(args) => explain::run(&args, options).await,
+        RegistryCommand::Referrers(args) => signals.leaving(referrers(&args, options)).await,
+        RegistryCommand::Explain(args) => signals.leaving(explain::run(&args, options)).await,
     }
 }
 
