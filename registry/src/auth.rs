@@ -24,6 +24,9 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// Of a token whose service does not say.
 const DEFAULT_LIFETIME: u64 = 60;
 const CLIENT_ID: &str = "rbuild";
+/// For so long a refusal is the answer to everybody: many requests at once are one guess at a password, and one wait for a
+/// credential helper.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(5);
 
 /// What a registry granted, by host and scope. The lock of one is held while it is asked for, so that many requests
 /// refused at once cause one question.
@@ -32,7 +35,17 @@ pub(crate) struct Grants {
     slots: StdMutex<HashMap<(String, String), Slot>>,
 }
 
-type Slot = Arc<Mutex<Option<Arc<Grant>>>>;
+type Slot = Arc<Mutex<Held>>;
+
+/// What the last question about a scope came to.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Granted(Arc<Grant>),
+    /// Nothing: when, and why.
+    Refused(Instant, Error),
+}
 
 /// What requests of one scope carry.
 pub(crate) struct Grant {
@@ -100,11 +113,15 @@ impl Client {
     /// What was granted before and is still good.
     pub(crate) async fn granted(&self, repository: &Repository, action: Action) -> Option<Arc<Grant>> {
         let slot = self.grants().slot(repository, action);
-        let mut grant = slot.lock().await;
-        if grant.as_deref().is_some_and(Grant::is_over) {
-            *grant = None;
+        let mut held = slot.lock().await;
+        match &*held {
+            Held::Granted(grant) if grant.is_over() => {
+                *held = Held::Nothing;
+                None
+            }
+            Held::Granted(grant) => Some(Arc::clone(grant)),
+            Held::Nothing | Held::Refused(..) => None,
         }
-        grant.clone()
     }
 
     /// Answers a challenge. `refused` is what the request carried; if another request got something newer meanwhile,
@@ -118,16 +135,35 @@ impl Client {
     ) -> Result<Arc<Grant>, Error> {
         let slot = self.grants().slot(repository, action);
         let mut held = slot.lock().await;
-        if let Some(newer) = held.as_ref()
-            && !refused.is_some_and(|refused| Arc::ptr_eq(refused, newer))
-        {
-            return Ok(Arc::clone(newer));
+        match &*held {
+            Held::Granted(newer) if !refused.is_some_and(|refused| Arc::ptr_eq(refused, newer)) => {
+                return Ok(Arc::clone(newer));
+            }
+            Held::Refused(at, why) if at.elapsed() < REFUSAL_HOLDS => {
+                if let Some(same) = why.repeated() {
+                    return Err(same);
+                }
+            }
+            _ => {}
         }
-        *held = None;
-        let found = self.look_up(repository).await?;
-        let grant = Arc::new(self.ask_for_grant(repository, action, challenges, found).await?);
-        *held = Some(Arc::clone(&grant));
-        Ok(grant)
+        *held = Held::Nothing;
+        let granted = async {
+            let found = self.look_up(repository).await?;
+            self.ask_for_grant(repository, action, challenges, found).await
+        };
+        match granted.await {
+            Ok(grant) => {
+                let grant = Arc::new(grant);
+                *held = Held::Granted(Arc::clone(&grant));
+                Ok(grant)
+            }
+            Err(error) => {
+                *held = error
+                    .repeated()
+                    .map_or(Held::Nothing, |why| Held::Refused(Instant::now(), why));
+                Err(error)
+            }
+        }
     }
 
     pub(crate) async fn look_up(&self, repository: &Repository) -> Result<Option<Found>, Error> {

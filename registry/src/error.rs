@@ -134,6 +134,18 @@ impl Error {
     }
 
     /// The port's error for what happened while asking for `name`.
+    /// The same once more, of what does not change from one request to the next: that we are not let in.
+    pub(crate) fn repeated(&self) -> Option<Error> {
+        match self {
+            Error::Denied(why) => Some(Error::Denied(why.clone())),
+            Error::Credentials { source_name, reason } => Some(Error::Credentials {
+                source_name: source_name.clone(),
+                reason: reason.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     pub(crate) fn of(self, name: &impl ToString) -> PortError {
         let name = name.to_string();
         let detail = self.to_string();

@@ -21,6 +21,7 @@ mod doctor;
 mod errors;
 mod examples;
 mod github_cache;
+mod helpers;
 mod hostile;
 mod interrupt;
 mod isolation;

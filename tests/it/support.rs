@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const PATIENCE_SECONDS: &str = "1200";
 
 /// Variables that change what rbuild does, and are not the tests'.
-const OF_THE_DEVELOPER: [&str; 12] = [
+pub(crate) const OF_THE_DEVELOPER: [&str; 12] = [
     "RBUILD_ROOT",
     "RBUILD_CA_FILE",
     "BUILDKIT_PROGRESS",
@@ -270,8 +270,9 @@ pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let copy = scratch().join(format!("rbuild-{}", std::process::id()));
-        fs::copy(env!("CARGO_BIN_EXE_rbuild"), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another program: what this one has open for writing, children of other tests have too, and it cannot be run.
+        run(Command::new("cp").arg(env!("CARGO_BIN_EXE_rbuild")).arg(&copy));
+        run(Command::new("chmod").arg("755").arg(&copy));
         copy
     })
 }

@@ -1,4 +1,4 @@
-//! A token service: gives everyone the tokens `t1`, `t2`, … in their order, and notes what it was asked for.
+//! A token service: gives tokens, of which the answer to the n-th question is `t<n>`, and notes what it was asked for.
 //!
 //! It knows of no registry. A test has its proxy refuse requests without a token, or with one that shall be over.
 #![allow(
@@ -30,7 +30,13 @@ pub(crate) struct TokenServer {
 }
 
 impl TokenServer {
+    /// One that gives to everyone.
     pub(crate) fn start() -> TokenServer {
+        TokenServer::giving(|_| true)
+    }
+
+    /// One that gives to some.
+    pub(crate) fn giving(suits: impl Fn(&Question) -> bool + Send + 'static) -> TokenServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let log: Arc<Mutex<Vec<Question>>> = Arc::default();
@@ -38,10 +44,17 @@ impl TokenServer {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Some(question) = read(&client) else { continue };
+                let suits = suits(&question);
                 let mut log = noting.lock().unwrap_or_else(PoisonError::into_inner);
                 log.push(question);
-                let body = format!(r#"{{"token":"t{}","expires_in":300}}"#, log.len());
-                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
+                let (status, body) = match suits {
+                    true => ("200 OK", format!(r#"{{"token":"t{}","expires_in":300}}"#, log.len())),
+                    false => (
+                        "401 Unauthorized",
+                        r#"{"details":"incorrect username or password"}"#.to_owned(),
+                    ),
+                };
+                let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json");
                 let _ = write!(&client, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             }
         });
