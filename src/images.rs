@@ -358,6 +358,10 @@ impl Fetch for Images {
         })
     }
 
+    fn distrust(&self, name: &ImageName, blob: &Descriptor) -> bool {
+        self.client.get().is_some_and(|client| client.distrust(name, blob))
+    }
+
     fn at_once(&self) -> usize {
         self.options.connections.unwrap_or_else(|| self.layouts.at_once())
     }

@@ -137,6 +137,12 @@ pub trait Fetch: Send + Sync {
     /// the reader, never as an early end.
     fn blob<'a>(&'a self, name: &'a ImageName, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>>;
 
+    /// Hears that what came of a blob has another digest. Whether it is worth opening once more: whoever gave these bytes
+    /// is not asked for it again, and there is somebody else.
+    fn distrust(&self, _name: &ImageName, _blob: &Descriptor) -> bool {
+        false
+    }
+
     /// How many blobs are best asked for at the same time.
     fn at_once(&self) -> usize {
         AT_ONCE

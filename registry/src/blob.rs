@@ -1,8 +1,10 @@
 //! A blob as it arrives: an asynchronous download on one side, a blocking reader on the other.
 //!
-//! A connection that breaks is taken up again where it broke, by `Range`. The reader sees all bytes or an error, never
-//! an early end. A reader that is dropped ends the download.
+//! A connection that breaks is taken up again where it broke, by `Range`: at the same endpoint, and if that was a mirror and
+//! fails again and again, at the next one. The reader sees all bytes or an error, never an early end. A reader that is
+//! dropped ends the download.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::client::{Ask, Client, IDLE_TIMEOUT, silence};
+use crate::detour::PATIENCE;
 use crate::error::{self, Error, shown};
 use crate::lanes::Lane;
 use crate::repository::{Action, Repository};
@@ -27,13 +30,20 @@ const SLOWEST: u64 = 64 << 10;
 const READER_STALLS: Duration = Duration::from_secs(1);
 /// So much progress makes up for earlier failures.
 const PROGRESS: u64 = 1 << 20;
+/// How often in a row a mirror may fail in the middle of a blob before the next endpoint goes on.
+const TRIES_OF_MIRROR: u32 = 3;
 
 /// One blob being downloaded.
 struct Download {
     client: Client,
     repository: Repository,
+    /// Who goes on when that fails, in this order.
+    others: VecDeque<Repository>,
+    tries: Tries,
     descriptor: Descriptor,
     received: u64,
+    /// What was received when the tries were counted anew.
+    progress_at: u64,
     pieces: mpsc::Sender<io::Result<Bytes>>,
     /// Held while bytes come; a reader that takes none for long does not keep others from theirs.
     lane: Option<Lane>,
@@ -53,9 +63,15 @@ struct Pieces {
 }
 
 impl Client {
-    /// Opens a blob. That it is missing or forbidden shows here; what happens later, in the reader.
-    pub(crate) async fn open_blob(&self, repository: Repository, descriptor: &Descriptor) -> Result<Blob, Error> {
-        let lane = self.lanes().transfer(&repository.url("")).await;
+    /// Opens a blob. That it is missing or forbidden shows here; what happens later, in the reader. What breaks off in the
+    /// middle `others` go on with. `lane` is one of the repository's host.
+    pub(crate) async fn open_blob(
+        &self,
+        repository: Repository,
+        others: Vec<Repository>,
+        descriptor: &Descriptor,
+        lane: Lane,
+    ) -> Result<Blob, Error> {
         let mut tries = self.tries(Contact::Established);
         let response = loop {
             match self.blob_from(&repository, descriptor, 0).await {
@@ -64,12 +80,16 @@ impl Client {
                 Err(error) => tries.again(error).await?,
             }
         };
+        self.gives(&repository, descriptor.digest);
         let (pieces, receiver) = mpsc::channel(PIECES);
         let download = Download {
             client: self.clone(),
+            tries: tries_of(self, others.is_empty()),
             repository,
+            others: others.into(),
             descriptor: descriptor.clone(),
             received: 0,
+            progress_at: 0,
             pieces,
             lane: Some(lane),
         };
@@ -100,6 +120,14 @@ impl Client {
     }
 }
 
+fn tries_of(client: &Client, is_last: bool) -> Tries {
+    let tries = client.tries(Contact::Established);
+    match is_last {
+        true => tries,
+        false => tries.at_most(TRIES_OF_MIRROR),
+    }
+}
+
 /// The answer with all of a blob.
 fn whole(ask: &Ask<'_>, blob: &Descriptor, response: Response) -> Result<Response, Error> {
     match response.content_length() {
@@ -113,18 +141,16 @@ fn whole(ask: &Ask<'_>, blob: &Descriptor, response: Response) -> Result<Respons
 
 impl Download {
     async fn run(mut self, mut response: Response) {
-        let mut tries = self.client.tries(Contact::Established);
-        let mut progress_at = 0;
         let failure = loop {
             let error = match self.pass_on(response).await {
                 Ok(()) | Err(End::Unwanted) => return,
                 Err(End::Failed(error)) => error,
             };
-            if self.received - progress_at >= PROGRESS {
-                progress_at = self.received;
-                tries.forgive();
+            if self.received - self.progress_at >= PROGRESS {
+                self.progress_at = self.received;
+                self.tries.forgive();
             }
-            match self.resume(&mut tries, error).await {
+            match self.resume(error).await {
                 Ok(Some(next)) => response = next,
                 Ok(None) => return,
                 Err(error) => break error,
@@ -136,17 +162,53 @@ impl Download {
     }
 
     /// Asks for the rest, if the reader still wants it.
-    async fn resume(&self, tries: &mut Tries, mut error: Error) -> Result<Option<Response>, Error> {
+    async fn resume(&mut self, mut error: Error) -> Result<Option<Response>, Error> {
         loop {
-            tokio::select! {
+            let is_hopeless = !self.others.is_empty() && self.repository.endpoint().is_down();
+            let again = async {
+                match is_hopeless {
+                    true => Err(error),
+                    false => self.tries.again(error).await,
+                }
+            };
+            let again = tokio::select! {
                 () = self.pieces.closed() => return Ok(None),
-                next = tries.again(error) => next?,
+                again = again => again,
+            };
+            if let Err(error) = again {
+                self.move_on(error).await?;
             }
             let rest = self.client.blob_from(&self.repository, &self.descriptor, self.received);
-            match rest.await {
-                Ok(response) => return Ok(Some(response)),
+            match self.client.soon(&self.repository, rest).await {
+                Ok(response) => {
+                    self.client.gives(&self.repository, self.descriptor.digest);
+                    return Ok(Some(response));
+                }
                 Err(next) => error = next,
             }
+        }
+    }
+
+    /// Has the next endpoint go on, if there is one.
+    async fn move_on(&mut self, error: Error) -> Result<(), Error> {
+        let Some(next) = self.others.pop_front() else {
+            return Err(error);
+        };
+        self.client.leave(&self.repository, &next, self.received, &error);
+        // The lane of the one is not held while waiting for one of the other.
+        self.lane = None;
+        self.lane = Some(self.client.lanes().transfer(&next.url("")).await);
+        self.repository = next;
+        self.progress_at = self.received;
+        self.tries = tries_of(&self.client, self.others.is_empty());
+        Ok(())
+    }
+
+    /// How long nothing may come: less where somebody else can be asked.
+    fn patience(&self) -> Duration {
+        match self.others.is_empty() {
+            true => IDLE_TIMEOUT,
+            false => PATIENCE,
         }
     }
 
@@ -160,11 +222,13 @@ impl Download {
             })
         };
         let mut skip = self.to_skip(&response).map_err(End::Failed)?;
+        let patience = self.patience();
+        let least = SLOWEST * patience.as_secs() / IDLE_TIMEOUT.as_secs();
         // Only waiting counts: that the reader is slow is not the connection's fault.
         let (mut waited, mut brought) = (Duration::ZERO, 0);
         loop {
-            if waited >= IDLE_TIMEOUT {
-                if brought < SLOWEST {
+            if waited >= patience {
+                if brought < least {
                     return Err(broken(format!(
                         "only {brought} bytes came in {} seconds",
                         waited.as_secs()
@@ -175,7 +239,7 @@ impl Download {
             let since = Instant::now();
             let next = tokio::select! {
                 () = self.pieces.closed() => return Err(End::Unwanted),
-                next = tokio::time::timeout(IDLE_TIMEOUT, response.chunk()) => next,
+                next = tokio::time::timeout(patience, response.chunk()) => next,
             };
             waited += since.elapsed();
             let mut chunk = match next {
@@ -185,7 +249,7 @@ impl Download {
                 // The end of the body may be lost when its bytes are not.
                 Ok(Err(_)) if self.received == self.descriptor.size => return Ok(()),
                 Ok(Err(error)) => return Err(End::Failed(error::broken(request.clone(), &error))),
-                Err(_) => return Err(broken(silence())),
+                Err(_) => return Err(broken(silence(patience))),
             };
             brought += chunk.len() as u64;
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
@@ -268,3 +332,6 @@ impl Read for Pieces {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -376,7 +376,7 @@ pub(crate) async fn read_body(method: &Method, mut response: Response, limit: us
             Ok(Ok(None)) => return Ok(body),
             Ok(Err(error)) => return Err(broken(request, &error)),
             Err(_) if patience == end => format!("it did not all come in {} seconds", DOCUMENT_TIMEOUT.as_secs()),
-            Err(_) => silence(),
+            Err(_) => silence(IDLE_TIMEOUT),
         };
         return Err(Error::Broken { request, detail });
     }
@@ -462,12 +462,12 @@ pub(crate) fn location(from: &Url, response: &Response) -> Option<Url> {
 fn silent(method: &Method, url: &Url) -> Error {
     Error::Broken {
         request: shown(method, url),
-        detail: silence(),
+        detail: silence(IDLE_TIMEOUT),
     }
 }
 
-pub(crate) fn silence() -> String {
-    format!("nothing came for {} seconds", IDLE_TIMEOUT.as_secs())
+pub(crate) fn silence(patience: Duration) -> String {
+    format!("nothing came for {} seconds", patience.as_secs())
 }
 
 #[cfg(test)]
@@ -537,7 +537,8 @@ mod tests {
     async fn a_blob_that_comes_drop_by_drop_is_given_up() {
         let (client, repository) = (Client::new(ClientOptions::default()).unwrap(), dripping().await);
         let blob = oci::Descriptor::new("", oci::Digest::of(b""), 1_000_000);
-        let mut reader = client.open_blob(repository, &blob).await.unwrap();
+        let lane = client.lanes().transfer(&repository.url("")).await;
+        let mut reader = client.open_blob(repository, Vec::new(), &blob, lane).await.unwrap();
         let read = tokio::task::spawn_blocking(move || io::read_to_string(&mut reader));
         let error = read.await.unwrap().unwrap_err().to_string();
         assert!(error.contains("bytes came in 1 seconds"), "{error}");

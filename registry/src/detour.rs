@@ -1,19 +1,25 @@
 //! Mirrors first, the registry itself last: which endpoints are asked for something, and what happens when one of them
 //! fails. Whoever sends the bytes, digests are checked, so a mirror can be late, wrong or gone, but never believed.
+//!
+//! ```text
+//! no answer, or none that helps      the next endpoint is asked                                   pass_over
+//! breaks off in the middle           taken up there a few times, then at the next endpoint        leave
+//! other bytes than the digest says   whoever reads sees it at the end, and reads once more        distrust
+//! ```
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use oci::Reference;
+use oci::{Descriptor, Digest, Reference};
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::repository::Repository;
 
 /// So long is waited for a mirror to answer, if somebody else can be asked.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+pub(crate) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +32,27 @@ pub(crate) enum Wanted {
     Content,
 }
 
-/// What was passed over and told of.
+/// What was passed over and told of, and what mirrors gave.
 #[derive(Debug, Default)]
 pub(crate) struct Detours {
     told: Mutex<HashSet<(String, String)>>,
+    left: Mutex<HashSet<String>>,
+    gave: Mutex<HashMap<Digest, Givers>>,
+}
+
+/// The mirrors that bytes of one blob came from.
+#[derive(Debug, Default)]
+struct Givers {
+    /// Nothing is said of their bytes yet.
+    believed: HashSet<String>,
+    /// Their bytes were wrong.
+    distrusted: HashSet<String>,
+}
+
+impl Detours {
+    fn givers(&self) -> MutexGuard<'_, HashMap<Digest, Givers>> {
+        self.gave.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Client {
@@ -55,6 +78,49 @@ impl Client {
                 reason: "none of its endpoints is configured to give this".to_owned(),
             }),
         }
+    }
+
+    /// Where a blob is asked for: not from those that gave something else for it.
+    pub(crate) fn places_of_blob(&self, name: &Reference, blob: Digest) -> Result<Vec<Repository>, Error> {
+        let mut places = self.places(name, Wanted::Content)?;
+        if let Some(givers) = self.detours().givers().get(&blob) {
+            places.retain(|place| !givers.distrusted.contains(&place.endpoint().authority));
+        }
+        match places.is_empty() {
+            true => self.places(name, Wanted::Content),
+            false => Ok(places),
+        }
+    }
+
+    /// Remembers that bytes of `blob` come from there, if it is a mirror.
+    pub(crate) fn gives(&self, repository: &Repository, blob: Digest) {
+        let endpoint = repository.endpoint();
+        if endpoint.has_next {
+            let mut givers = self.detours().givers();
+            givers
+                .entry(blob)
+                .or_default()
+                .believed
+                .insert(endpoint.authority.clone());
+        }
+    }
+
+    /// That bytes of `blob` were wrong: no mirror that gave some is asked for it again. Whether there was one.
+    pub(crate) fn distrust_givers(&self, name: &Reference, blob: &Descriptor) -> bool {
+        let wrong = match self.detours().givers().get_mut(&blob.digest) {
+            Some(givers) => {
+                givers.distrusted.extend(givers.believed.iter().cloned());
+                std::mem::take(&mut givers.believed)
+            }
+            None => HashSet::new(),
+        };
+        for host in &wrong {
+            let (path, digest) = (name.repository(), blob.digest);
+            self.listener().tell(&format!(
+                "mirror `{host}` is left for `{path}`: what it sent is not `{digest}`; all of it is asked for elsewhere"
+            ));
+        }
+        !wrong.is_empty()
     }
 
     /// Whether something that may not say what a tag means comes before all that may: then the digest is asked for
@@ -91,6 +157,22 @@ impl Client {
                     "no answer from `{host}` in {seconds} seconds"
                 )))
             }
+        }
+    }
+
+    /// Tells the user, once a mirror, that it broke off and `next` goes on; it is not asked any more.
+    pub(crate) fn leave(&self, repository: &Repository, next: &Repository, received: u64, error: &Error) {
+        let host = &repository.endpoint().authority;
+        repository.endpoint().give_up();
+        let is_news = {
+            let mut left = self.detours().left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.insert(host.clone())
+        };
+        if is_news {
+            let (path, next) = (&repository.path, &next.endpoint().authority);
+            self.listener().tell(&format!(
+                "mirror `{host}` is left for `{path}`: {error}; `{next}` goes on from byte {received}"
+            ));
         }
     }
 

@@ -49,6 +49,10 @@ impl Fetch for Client {
     fn at_once(&self) -> usize {
         self.lanes().transfers()
     }
+
+    fn distrust(&self, name: &ImageName, blob: &Descriptor) -> bool {
+        in_registry(name).is_ok_and(|reference| self.distrust_givers(reference, blob))
+    }
 }
 
 fn in_registry(name: &ImageName) -> Result<&Reference, PortError> {
@@ -92,10 +96,15 @@ impl Client {
     }
 
     async fn blob_of(&self, reference: &Reference, blob: &Descriptor) -> Result<Blob, Error> {
-        let mut places = self.places(reference, Wanted::Content)?.into_iter().peekable();
+        let mut places = self.places_of_blob(reference, blob.digest)?.into_iter();
         while let Some(repository) = places.next() {
-            match self.soon(&repository, self.open_blob(repository.clone(), blob)).await {
-                Err(error) if places.peek().is_some() => self.pass_over(&repository, &error),
+            let others = places.as_slice().to_vec();
+            let is_last = others.is_empty();
+            // Waited for before the mirror's time begins: it is not to blame for what else it sends us.
+            let lane = self.lanes().transfer(&repository.url("")).await;
+            let opening = self.open_blob(repository.clone(), others, blob, lane);
+            match self.soon(&repository, opening).await {
+                Err(error) if !is_last => self.pass_over(&repository, &error),
                 opened => return opened,
             }
         }

@@ -66,6 +66,7 @@ impl fmt::Debug for Listener {
 pub(crate) struct Tries {
     contact: Contact,
     failed: u32,
+    most: u32,
     waited: Duration,
     listener: Listener,
 }
@@ -75,9 +76,15 @@ impl Tries {
         Tries {
             contact,
             failed: 0,
+            most: TRIES,
             waited: Duration::ZERO,
             listener: listener.clone(),
         }
+    }
+
+    /// The same, of which there are no more than `most`.
+    pub(crate) fn at_most(self, most: u32) -> Tries {
+        Tries { most, ..self }
     }
 
     /// Starts counting anew: there was progress.
@@ -88,6 +95,9 @@ impl Tries {
     /// Waits for the next try, or gives the error back if there should be none.
     pub(crate) async fn again(&mut self, error: Error) -> Result<(), Error> {
         self.failed += 1;
+        if self.failed >= self.most {
+            return Err(error);
+        }
         let Some(pause) = pause(&error, self.contact, self.failed).map(|pause| pause + spread(pause, random())) else {
             return Err(taken_at_its_word(error));
         };

@@ -89,6 +89,7 @@ async fn pull_parts(
     downloads.buffer_unordered(BLOBS_AT_ONCE).try_collect().await
 }
 
+/// Puts the layer into the store, from whoever gives the right bytes.
 async fn download(
     store: &Store,
     images: &dyn Fetch,
@@ -98,14 +99,17 @@ async fn download(
     let lost = |error: &(dyn Error + 'static)| {
         CommandError::failed(format!("failed to pull {}: layer {}", image.name, layer.digest)).because(error)
     };
-    let mut content = images.blob(&image.name, layer).await.map_err(|error| lost(&error))?;
     store.make_room(layer.size, layer.size).map_err(|error| lost(&error))?;
-    let mut writer = store.blob_writer().map_err(store_failed)?;
-    let work = tokio::task::spawn_blocking(move || std::io::copy(&mut content, &mut writer).map(|_| writer));
-    let copied = work.await.map_err(|error| lost(&error))?;
-    let writer = copied.map_err(|error| lost(&error))?;
-    writer.finish_as(layer).map_err(|error| lost(&error))?;
-    Ok(())
+    loop {
+        let mut content = images.blob(&image.name, layer).await.map_err(|error| lost(&error))?;
+        let mut writer = store.blob_writer().map_err(store_failed)?;
+        let work = tokio::task::spawn_blocking(move || std::io::copy(&mut content, &mut writer).map(|_| writer));
+        let copied = work.await.map_err(|error| lost(&error))?;
+        match copied.map_err(|error| lost(&error))?.finish_as(layer) {
+            Err(cache::Error::DigestMismatch { .. }) if images.distrust(&image.name, layer) => {}
+            finished => return finished.map(drop).map_err(|error| lost(&error)),
+        }
+    }
 }
 
 fn failed(name: &Reference, error: &(dyn Error + 'static)) -> CommandError {

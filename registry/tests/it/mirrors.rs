@@ -3,10 +3,10 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
-use oci::{Fetch, Push, media_type};
+use oci::{Descriptor, Fetch, ImageName, Push, media_type};
 use registry::{Client, ClientOptions, Listener, Sources};
 
-use crate::server::{Reply, Server, amd64};
+use crate::server::{Reply, Server, amd64, ranged};
 
 /// A client that asks `mirrors` before `upstream`, and what it says meanwhile.
 fn client(upstream: &Server, mirrors: &[&str], config: Option<&str>) -> (tempfile::TempDir, Client, Heard) {
@@ -40,6 +40,119 @@ impl Heard {
     fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
+}
+
+/// A blob that takes a while.
+fn large() -> Vec<u8> {
+    (0..3_000_000_u32).map(|number| (number % 251) as u8).collect()
+}
+
+/// One that gives so many bytes of a blob in a connection.
+async fn breaking(bytes: &[u8], cut: usize) -> Server {
+    let served = bytes.to_owned();
+    Server::start(move |request| {
+        let is_blob = request.is("GET", "/blobs/");
+        is_blob.then(|| Reply {
+            cut: Some(cut),
+            ..ranged(&served, request.header("range"))
+        })
+    })
+    .await
+}
+
+fn ranges(server: &Server) -> Vec<String> {
+    let asked = server.requests("GET", "/blobs/");
+    let range = |one: &crate::server::Request| one.header("range").unwrap_or("all").to_owned();
+    asked.iter().map(range).collect()
+}
+
+async fn read(client: &Client, name: &ImageName, blob: &Descriptor) -> Vec<u8> {
+    let mut reader = client.blob(name, blob).await.unwrap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    reading.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_mirror_that_breaks_off_again_and_again_is_left_and_others_go_on_where_it_was() {
+    let bytes = large();
+    let upstream = Server::plain().await;
+    let blob = upstream.blob(media_type::LAYER, &bytes);
+    let (first, second) = (breaking(&bytes, 200_000).await, breaking(&bytes, 100_000).await);
+    let (_folder, client, heard) = client(&upstream, &[&first.host, &second.host], None);
+    let name = upstream.name("app:1");
+    assert!(read(&client, &name, &blob).await == bytes);
+    assert_eq!(ranges(&first), ["all", "bytes=200000-", "bytes=400000-"]);
+    assert_eq!(ranges(&second), ["bytes=600000-", "bytes=700000-", "bytes=800000-"]);
+    assert_eq!(ranges(&upstream), ["bytes=900000-"]);
+    let left: Vec<String> = heard
+        .all()
+        .into_iter()
+        .filter(|said| said.contains("is left"))
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    let expected = format!("mirror `{}` is left for `app`: GET http://{}", first.host, first.host);
+    assert!(
+        left[0].starts_with(&expected) && left[0].contains("the connection broke"),
+        "{left:?}"
+    );
+    assert!(
+        left[0].ends_with(&format!("`{}` goes on from byte 600000", second.host)),
+        "{left:?}"
+    );
+
+    assert!(read(&client, &name, &blob).await == bytes);
+    assert_eq!(
+        (ranges(&first).len(), ranges(&second).len()),
+        (3, 3),
+        "they are not asked any more"
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_that_breaks_off_and_gets_on_is_not_left() {
+    let bytes = large();
+    let upstream = Server::plain().await;
+    let blob = upstream.blob(media_type::LAYER, &bytes);
+    let mirror = breaking(&bytes, 1_100_000).await;
+    let (_folder, client, _heard) = client(&upstream, &[&mirror.host], None);
+    assert!(read(&client, &upstream.name("app:1"), &blob).await == bytes);
+    assert_eq!((ranges(&mirror).len(), ranges(&upstream).len()), (3, 0));
+}
+
+#[tokio::test]
+async fn what_a_mirror_sent_wrongly_is_had_elsewhere_when_it_is_told_so() {
+    let bytes = large();
+    let upstream = Server::plain().await;
+    let blob = upstream.blob(media_type::LAYER, &bytes);
+    let wrong: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+    // The one sends wrong bytes and breaks off, the other goes on rightly: what comes of it is wrong all the same.
+    let (liar, honest) = (breaking(&wrong, 200_000).await, breaking(&bytes, usize::MAX).await);
+    let (_folder, client, heard) = client(&upstream, &[&liar.host, &honest.host], None);
+    let name = upstream.name("app:1");
+    assert!(read(&client, &name, &blob).await != bytes);
+    assert!(client.distrust(&name, &blob), "there is somebody else");
+    assert!(read(&client, &name, &blob).await == bytes);
+    assert_eq!(ranges(&upstream), ["all"], "nothing of theirs is kept");
+    assert!(!client.distrust(&name, &blob), "the registry itself is the last");
+    let told = format!("is left for `app`: what it sent is not `{}`", blob.digest);
+    assert_eq!(
+        heard.all().iter().filter(|said| said.contains(&told)).count(),
+        2,
+        "{:?}",
+        heard.all()
+    );
+
+    let other = upstream.blob(media_type::LAYER, b"other");
+    read(&client, &name, &other).await;
+    assert_eq!(
+        honest.requests("GET", &other.digest.to_string()).len(),
+        1,
+        "it may be right about others"
+    );
 }
 
 #[tokio::test]

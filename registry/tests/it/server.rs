@@ -272,7 +272,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     if request.method != "HEAD" {
-        bytes.extend_from_slice(&reply.body[..reply.cut.unwrap_or(reply.body.len())]);
+        let whole = reply.body.len();
+        bytes.extend_from_slice(&reply.body[..reply.cut.unwrap_or(whole).min(whole)]);
     }
     if writer.write_all(&bytes).await.is_ok() {
         let _ = writer.shutdown().await;

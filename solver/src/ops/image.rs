@@ -124,7 +124,24 @@ async fn make_room(store: &Store, layers: &[(Descriptor, DiffId)]) -> Result<(),
     Ok(blocking(move || store.make_room(likely, certain)).await?)
 }
 
+/// The layer from whoever gives the right bytes.
 async fn fetch(
+    store: &Store,
+    images: &dyn Fetch,
+    name: &ImageName,
+    layer: &(Descriptor, DiffId),
+    step: &Step,
+    cancel: &Cancel,
+) -> Result<cache::UnpackedLayer, StepError> {
+    loop {
+        match fetch_once(store, images, name, layer, step, cancel).await {
+            Err(StepError::Store(cache::Error::DigestMismatch { .. })) if images.distrust(name, &layer.0) => {}
+            fetched => return fetched,
+        }
+    }
+}
+
+async fn fetch_once(
     store: &Store,
     images: &dyn Fetch,
     name: &ImageName,
