@@ -227,7 +227,7 @@ impl Client {
 
     /// Sends a request; to an endpoint of which it is not known what it speaks, in one way and then, if it is not
     /// understood, in the other.
-    async fn meet(&self, ask: &Ask<'_>, url: &mut Url, grant: Option<&Grant>) -> Result<Response, Error> {
+    pub(crate) async fn meet(&self, ask: &Ask<'_>, url: &mut Url, grant: Option<&Grant>) -> Result<Response, Error> {
         let endpoint = ask.repository.endpoint();
         let other = endpoint.other_scheme().filter(|_| ask.repository.owns(url));
         let answer = self.send_once(ask, url, grant).await;

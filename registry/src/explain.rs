@@ -1,12 +1,21 @@
 //! What is known of the way to an image, for people who ask why it is what it is: the endpoints, who says so, the
-//! certificates and the credentials (never their value), and what each endpoint answers.
+//! certificates and the credentials (never their value), what each endpoint asks for and what it answers.
+
+use std::fmt;
+use std::time::Duration;
 
 use oci::{Digest, PortError, Reference};
+use reqwest::{Method, StatusCode, Url};
 
-use crate::client::Client;
-use crate::error::Error;
+use crate::challenge::Challenge;
+use crate::client::{Ask, Client};
+use crate::error::{Error, bare};
 use crate::hosts::{Scheme, Wire};
-use crate::repository::Repository;
+use crate::pull::accepted_manifests;
+use crate::repository::{Action, Repository};
+
+/// Who explains is not kept waiting for longer by one that does not say what it wants.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One endpoint of an image.
 #[derive(Clone, Debug)]
@@ -21,8 +30,75 @@ pub struct ExplainedEndpoint {
     pub transport: String,
     /// Whose credentials it gets and where they are, or that there are none, or why they cannot be read.
     pub credentials: String,
+    /// What it wants of a stranger who asks for the image, if it was asked; or why that cannot be told.
+    pub wants: Option<Result<Wants, String>>,
     /// What it says of the image, if it was asked: the digest, or why there is none.
     pub answer: Option<Result<Digest, String>>,
+}
+
+/// What an endpoint wants of those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Nothing.
+    Nothing,
+    /// One of these.
+    OneOf(Vec<WantedScheme>),
+}
+
+/// A scheme of authentication. There is nothing secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedScheme {
+    /// User and password with each request.
+    Basic,
+    /// A token of a token service.
+    Bearer {
+        /// The service's address, without what may be as good as a password.
+        realm: String,
+        /// What the token is for.
+        service: Option<String>,
+    },
+    /// One that is not spoken here.
+    Unknown(String),
+}
+
+impl fmt::Display for Wants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wants::Nothing => f.write_str("nothing (anonymous)"),
+            Wants::OneOf(schemes) => {
+                let words: Vec<String> = schemes.iter().map(ToString::to_string).collect();
+                f.write_str(&words.join(", or "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for WantedScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WantedScheme::Basic => f.write_str("user and password (basic)"),
+            WantedScheme::Bearer { realm, service: None } => write!(f, "a token (bearer) of `{realm}`"),
+            WantedScheme::Bearer {
+                realm,
+                service: Some(service),
+            } => write!(f, "a token (bearer) of `{realm}` for the service `{service}`"),
+            WantedScheme::Unknown(scheme) => write!(f, "`{scheme}`, which is not supported"),
+        }
+    }
+}
+
+impl From<Challenge> for WantedScheme {
+    fn from(challenge: Challenge) -> WantedScheme {
+        match challenge {
+            Challenge::Basic => WantedScheme::Basic,
+            Challenge::Unknown(scheme) => WantedScheme::Unknown(scheme),
+            Challenge::Bearer { realm, service, .. } => WantedScheme::Bearer {
+                realm: Url::parse(&realm)
+                    .map_or_else(|_| "an address that is none".to_owned(), |url| bare(&url).to_string()),
+                service,
+            },
+        }
+    }
 }
 
 /// Whether the endpoints are asked.
@@ -34,6 +110,9 @@ pub enum Inquiry {
     Offline,
 }
 
+/// What an endpoint wants, and what it says of the image.
+type Inquired = (Option<Result<Wants, Error>>, Option<Result<Digest, String>>);
+
 impl Client {
     /// The endpoints of an image in the order they are tried.
     ///
@@ -43,9 +122,9 @@ impl Client {
         let all = self.hosts().all(name).map_err(|error| error.of(name))?;
         let mut explained = Vec::new();
         for repository in all.iter() {
-            let answer = match inquiry {
-                Inquiry::Online => Some(self.soon(repository, self.digest_of(repository, name)).await),
-                Inquiry::Offline => None,
+            let (wants, answer) = match inquiry {
+                Inquiry::Online => self.ask(repository, name).await,
+                Inquiry::Offline => (None, None),
             };
             let endpoint = repository.endpoint();
             let purposes = [
@@ -59,10 +138,51 @@ impl Client {
                 purposes: purposes.iter().filter(|(_, may)| *may).map(|(name, _)| *name).collect(),
                 transport: transport(repository),
                 credentials: self.credentials_for(repository).await,
-                answer: answer.map(|answer| answer.map_err(|error| error.to_string())),
+                wants: wants.map(|wants| wants.map_err(|error| error.to_string())),
+                answer,
             });
         }
         Ok(explained)
+    }
+
+    /// What one endpoint wants, and what it answers. Where nobody is, nobody is asked twice.
+    async fn ask(&self, repository: &Repository, name: &Reference) -> Inquired {
+        let wants = match tokio::time::timeout(PATIENCE, self.wants(repository, name)).await {
+            Ok(wants) => wants,
+            Err(_) => {
+                let (host, seconds) = (&repository.endpoint().authority, PATIENCE.as_secs());
+                Err(Error::Unreachable(format!(
+                    "no answer from `{host}` in {seconds} seconds"
+                )))
+            }
+        };
+        let answer = match &wants {
+            Err(error @ Error::Unreachable(_)) => Err(error.to_string()),
+            _ => {
+                let answer = self.soon(repository, self.digest_of(repository, name)).await;
+                answer.map_err(|error| error.to_string())
+            }
+        };
+        (Some(wants), Some(answer))
+    }
+
+    /// What is wanted of a stranger. What is configured to be sent to the endpoint is sent.
+    async fn wants(&self, repository: &Repository, name: &Reference) -> Result<Wants, Error> {
+        let which = name.digest().map(|digest| digest.to_string());
+        let which = which.unwrap_or_else(|| name.tag().unwrap_or("latest").to_owned());
+        let mut url = repository.url(&format!("manifests/{which}"));
+        let ask = Ask::new(repository, Action::Pull, Method::HEAD, url.clone()).accepting(&accepted_manifests());
+        let response = self.meet(&ask, &mut url, None).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(Wants::Nothing);
+        }
+        match Challenge::all(response.headers()) {
+            none if none.is_empty() => Err(Error::Answer {
+                request: ask.shown(),
+                detail: "401 Unauthorized without a word of what it wants".to_owned(),
+            }),
+            challenges => Ok(Wants::OneOf(challenges.into_iter().map(WantedScheme::from).collect())),
+        }
     }
 
     /// The digest of the image at one endpoint, computed where its head does not say it.

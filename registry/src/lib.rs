@@ -47,7 +47,7 @@ pub use client::{Client, ClientOptions};
 pub use connections::trusted_certificates;
 pub use credentials::CredentialSource;
 pub use error::Error;
-pub use explain::{ExplainedEndpoint, Inquiry};
+pub use explain::{ExplainedEndpoint, Inquiry, WantedScheme, Wants};
 pub use helper::Helpers;
 pub use hosts::{Mirror, Sources};
 pub use push::Granted;

@@ -326,7 +326,7 @@ fn too_deep() -> Error {
     })
 }
 
-fn accepted_manifests() -> String {
+pub(crate) fn accepted_manifests() -> String {
     media_type::ACCEPTED_MANIFESTS.join(", ")
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use registry::{Client, ClientOptions, ExplainedEndpoint, Inquiry};
+use registry::{Client, ClientOptions, ExplainedEndpoint, Inquiry, WantedScheme, Wants};
 use serde_json::{Value, json};
 
 use super::{answer, answer_document};
@@ -53,6 +53,11 @@ fn text(args: &ExplainArgs, endpoints: &[ExplainedEndpoint]) -> String {
         line("good for", &endpoint.purposes.join(", "));
         line("transport", &endpoint.transport);
         line("credentials", &endpoint.credentials);
+        match &endpoint.wants {
+            Some(Ok(wants)) => line("wants", &wants.to_string()),
+            Some(Err(why)) => line("wants", &format!("unknown: {why}")),
+            None => {}
+        }
         match &endpoint.answer {
             Some(Ok(digest)) => line("answers", &format!("the image is {digest}")),
             Some(Err(why)) => line("answers", why),
@@ -72,10 +77,24 @@ fn document(args: &ExplainArgs, endpoints: &[ExplainedEndpoint]) -> Value {
                 "purposes": endpoint.purposes,
                 "transport": endpoint.transport,
                 "credentials": endpoint.credentials,
+                "wants": endpoint.wants.as_ref().and_then(|wants| wants.as_ref().ok()).map(wanted),
                 "digest": endpoint.answer.as_ref().and_then(|answer| answer.as_ref().ok()).map(ToString::to_string),
                 "error": endpoint.answer.as_ref().and_then(|answer| answer.as_ref().err()),
             })
         })
         .collect();
     json!({ "name": args.name.to_string(), "endpoints": endpoints })
+}
+
+/// An empty list of an endpoint that wants nothing.
+fn wanted(wants: &Wants) -> Value {
+    let one = |scheme: &WantedScheme| match scheme {
+        WantedScheme::Basic => json!({ "scheme": "basic" }),
+        WantedScheme::Bearer { realm, service } => json!({ "scheme": "bearer", "realm": realm, "service": service }),
+        WantedScheme::Unknown(scheme) => json!({ "scheme": scheme }),
+    };
+    match wants {
+        Wants::Nothing => json!([]),
+        Wants::OneOf(schemes) => schemes.iter().map(one).collect(),
+    }
 }
