@@ -19,7 +19,7 @@ use crate::challenge::Challenge;
 use crate::connections::Connections;
 use crate::credentials::{CredentialSource, Files};
 use crate::detour::Detours;
-use crate::error::{Error, bare, broken, no_answer, said, shown};
+use crate::error::{Error, bare, broken, no_answer, said, shown, wants_certificate};
 use crate::helper::Helpers;
 use crate::hosts::{Hosts, Scheme, Sources};
 use crate::lanes::Lanes;
@@ -275,7 +275,7 @@ impl Client {
         if let Some(grant) = grant {
             request = grant.apply(request);
         }
-        match &ask.body {
+        let answer = match &ask.body {
             Body::Empty if ask.method == Method::POST => {
                 self.answer(&ask.method, url, request.header(CONTENT_LENGTH, 0)).await
             }
@@ -285,9 +285,24 @@ impl Client {
                 let _lane = self.lanes().transfer(url).await;
                 let request = request.header(CONTENT_LENGTH, piece.length()).body(piece.body().await?);
                 let answer = piece.watch(request.send()).await;
-                let answer = answer.ok_or_else(|| silent(&ask.method, url))?;
-                answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, self.shared.connections.roots()))
+                let roots = self.shared.connections.roots();
+                match answer {
+                    Some(answer) => answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, roots)),
+                    None => Err(silent(&ask.method, url)),
+                }
             }
+        };
+        let endpoint = ask.repository.endpoint();
+        match answer {
+            Err(error @ Error::Broken { .. }) if !endpoint.has_answered() && url.scheme() == "https" => {
+                let alert = self.shared.connections.alert(url, &ask.repository.trust(url)).await;
+                Err(alert.and_then(|alert| wants_certificate(url, alert)).unwrap_or(error))
+            }
+            Ok(response) if ask.repository.owns(url) => {
+                endpoint.heard();
+                Ok(response)
+            }
+            answer => answer,
         }
     }
 

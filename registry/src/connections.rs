@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::redirect::Policy;
-use rustls::RootCertStore;
+use rustls::{AlertDescription, RootCertStore};
 
 use crate::error::{Error, causes};
+use crate::handshake;
 use crate::repository::is_loopback;
 use crate::trust::{Trust, certificates};
 
@@ -56,6 +57,14 @@ impl Connections {
             (true, _) => Ok(self.secured(trust)?.loopback),
             (false, _) => Ok(self.secured(trust)?.outward),
         }
+    }
+
+    /// What a server that is trusted so has against us, if it says so by TLS.
+    pub(crate) async fn alert(&self, url: &Url, trust: &Trust) -> Option<AlertDescription> {
+        let config = trust.config(self.common_roots().ok()?.clone()).ok()?;
+        let url = url.clone();
+        let asking = tokio::task::spawn_blocking(move || handshake::alert(&url, config));
+        asking.await.ok().flatten()
     }
 
     /// How many CA certificates are trusted, so far as any were asked for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use oci::PortError;
 use reqwest::{StatusCode, Url};
+use rustls::AlertDescription;
 
 /// Why a registry could not give or take something.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +134,6 @@ impl Error {
         }
     }
 
-    /// The port's error for what happened while asking for `name`.
     /// The same once more, of what does not change from one request to the next: that we are not let in.
     pub(crate) fn repeated(&self) -> Option<Error> {
         match self {
@@ -146,6 +146,7 @@ impl Error {
         }
     }
 
+    /// The port's error for what happened while asking for `name`.
     pub(crate) fn of(self, name: &impl ToString) -> PortError {
         let name = name.to_string();
         let detail = self.to_string();
@@ -182,16 +183,45 @@ pub(crate) fn bare(url: &Url) -> Url {
     url
 }
 
+/// What a server says by TLS of a client that shows no certificate, or one that it does not like.
+const ALERTS_OF_OUR_CERTIFICATE: [AlertDescription; 7] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnknownCA,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::UnsupportedCertificate,
+];
+
+/// The error for an alert, if it is about our certificate.
+pub(crate) fn wants_certificate(url: &Url, alert: AlertDescription) -> Option<Error> {
+    let host = authority(url);
+    ALERTS_OF_OUR_CERTIFICATE.contains(&alert).then(|| {
+        Error::Denied(format!(
+            "`{host}` wants a client certificate that it trusts (it says {alert:?})"
+        ))
+    })
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 /// The error of a request that got no answer. `roots` is the number of CA certificates trusted.
 pub(crate) fn no_answer(request: String, url: &Url, error: &reqwest::Error, roots: usize) -> Error {
-    let host = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
+    let (host, chain) = (authority(url), causes(error));
+    let alert = ALERTS_OF_OUR_CERTIFICATE
+        .into_iter()
+        .find(|alert| chain.contains(&format!("received fatal alert: {alert:?}")));
+    if let Some(error) = alert.and_then(|alert| wants_certificate(url, alert)) {
+        return error;
+    }
     if !error.is_connect() {
         return broken(request, error);
     }
-    let chain = causes(error);
     Error::Unreachable(if error.is_dns() {
         format!("cannot look up the host `{host}`: {chain}")
     } else if error.is_timeout() {

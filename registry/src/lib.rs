@@ -28,6 +28,7 @@ mod credentials;
 mod detour;
 mod error;
 mod explain;
+mod handshake;
 mod helper;
 mod hosts;
 mod lanes;

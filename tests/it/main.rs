@@ -44,5 +44,6 @@ mod remote_storage;
 mod runc;
 mod single_id;
 mod support;
+mod tls;
 mod token_server;
 mod trace;

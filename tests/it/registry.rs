@@ -215,7 +215,7 @@ pub(crate) enum Access {
 pub(crate) struct Registry {
     server: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Registry {
@@ -251,21 +251,22 @@ impl Registry {
         let server = Command::new(program)
             .arg("serve")
             .arg(file)
-            .stdout(quiet())
+            .stdout(fs::File::create(folder.path().join("access.log")).unwrap())
             .stderr(quiet())
             .spawn()
             .unwrap();
-        let registry = Registry {
-            server,
-            port,
-            _folder: folder,
-        };
+        let registry = Registry { server, port, folder };
         let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(
             eventually(Duration::from_secs(20), listens),
             "docker-registry does not start"
         );
         Some(registry)
+    }
+
+    /// A line for each request that it answered.
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("access.log")).unwrap()
     }
 
     /// Where it listens.

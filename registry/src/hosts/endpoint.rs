@@ -45,6 +45,7 @@ pub(crate) enum Wire {
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     settled: OnceLock<Scheme>,
+    has_answered: AtomicBool,
     is_down: AtomicBool,
 }
 
@@ -88,6 +89,15 @@ impl Endpoint {
         if matches!(self.wire, Wire::First(_)) {
             let _ = self.standing.settled.set(scheme);
         }
+    }
+
+    /// Remembers that somebody is there.
+    pub(crate) fn heard(&self) {
+        self.standing.has_answered.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.standing.has_answered.load(Ordering::Relaxed)
     }
 
     /// Remembers that nobody is there, for the time of this process.
