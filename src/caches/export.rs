@@ -231,7 +231,7 @@ impl Harvest {
                 let Some(source) = source else {
                     return Ok(None);
                 };
-                if !shelf.lacks(blob).await? {
+                if shelf.takes(blob, source).await? {
                     return Ok(Some(blob.digest));
                 }
                 match self.copy(blob, source).await {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::Store;
 use export::records::CacheManifest;
-use oci::{Blob, BoxFuture, Descriptor, Fetch as _, ImageName, Platform, PortError, Push as _, Reference};
+use oci::{Blob, BoxFuture, Descriptor, Digest, Fetch as _, ImageName, Platform, PortError, Push as _, Reference};
 
+use super::publish::blobs;
 use super::shelf::{Found, ListToWrite, Shelf, Written, list_of, listed, listed_in_images, read_document};
 use crate::images::Images;
 
@@ -45,6 +46,12 @@ impl Repository {
         }
         let current = self.images.client().await?.current(&self.reference).await?;
         Ok(current.map(|digest| digest.to_string()))
+    }
+
+    /// The repositories that are known to have the blob.
+    fn seen_in(&self, blob: &Descriptor) -> Vec<Reference> {
+        let places = self.store.places(&[blob.digest]).unwrap_or_default();
+        places.into_iter().flat_map(|(_, names)| names).collect()
     }
 
     async fn read_now(&self) -> Result<Option<Found>, PortError> {
@@ -96,6 +103,9 @@ impl Repository {
         let (root, bytes) = &documents.root;
         let client = self.images.client().await?;
         client.push_manifest(&self.reference, root, bytes).await?;
+        let blobs: Vec<Digest> = blobs(&list.results).iter().map(|blob| blob.digest).collect();
+        // An image that is pushed next to it is given them by the registry. Who cannot remember sends more.
+        let _ = self.store.saw(&self.reference, &blobs);
         let version = root.digest.to_string();
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Found {
             version: version.clone(),
@@ -125,6 +135,17 @@ impl Shelf for Repository {
         })
     }
 
+    fn takes<'a>(&'a self, blob: &'a Descriptor, source: &'a ImageName) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async move {
+            let mut from = self.seen_in(blob);
+            if let ImageName::Registry(source) = source {
+                from.insert(0, source.clone());
+            }
+            let client = self.images.client().await?;
+            client.find_blob(&self.reference, blob, &from).await
+        })
+    }
+
     fn put<'a>(
         &'a self,
         blob: &'a Descriptor,
@@ -133,7 +154,7 @@ impl Shelf for Repository {
     ) -> BoxFuture<'a, Result<bool, PortError>> {
         Box::pin(async move {
             let client = self.images.client().await?;
-            if !client.find_blob(&self.reference, blob, &[]).await? {
+            if !client.find_blob(&self.reference, blob, &self.seen_in(blob)).await? {
                 client.push_blob(&self.reference, blob, content, sent).await?;
             }
             Ok(true)

@@ -35,6 +35,11 @@ pub(crate) trait Shelf: Send + Sync {
     /// Whether the blob is not there.
     fn lacks<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, PortError>>;
 
+    /// Whether the blob is there, or the place itself takes it from `source`, so that no byte of it passes through here.
+    fn takes<'a>(&'a self, blob: &'a Descriptor, _source: &'a ImageName) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async move { Ok(!self.lacks(blob).await?) })
+    }
+
     /// After how long a blob in use is dated anew, where old ones are taken away.
     fn refresh(&self) -> Option<Duration> {
         None

@@ -116,6 +116,66 @@ fn what_is_there_is_not_sent_and_what_is_next_door_is_mounted() {
 }
 
 #[test]
+fn what_a_cache_needs_of_another_repository_is_mounted() {
+    let Some(site) = Site::start(Faults::none()) else {
+        return;
+    };
+    let first = Workshop::own();
+    let context = site.context(&first, DOCKERFILE);
+    progress(&mut site.build(&first, &context, "base:1"));
+
+    let from = |name: &str| format!("--cache-from=type=registry,ref={}", site.name(name));
+    let to = |name: &str| format!("--cache-to=type=registry,mode=max,ref={}", site.name(name));
+    let mounts = || {
+        let log = site.proxy.log();
+        let mounted = log
+            .iter()
+            .filter(|seen| seen.query.contains("mount=") && seen.status == 201);
+        (mounted.count(), sent(&log))
+    };
+    // What the build pushed is known to be there when its results are kept.
+    site.proxy.again(Faults::none());
+    progress(first.build(site.bases, &context).arg(to("cache:1")));
+    let (mounted, sent_to_cache) = mounts();
+    assert!(
+        mounted >= 2 && sent_to_cache < 30_000,
+        "{mounted} {sent_to_cache}: {:#?}",
+        site.proxy.log()
+    );
+
+    // Another machine has it all from the one list, keeps it in another, and no layer passes through it.
+    site.proxy.again(Faults::none());
+    let second = Workshop::own();
+    let mut build = second.build(site.bases, &context);
+    build.args([from("cache:1"), to("other/cache:1")]);
+    progress(build.args(["--push", "-t", &site.name("app:1")]));
+    let (mounted, sent_to_other) = mounts();
+    assert!(
+        mounted >= 4 && sent_to_other < 60_000,
+        "{mounted} {sent_to_other}: {:#?}",
+        site.proxy.log()
+    );
+    let fetched: u64 = site
+        .proxy
+        .exchanges("GET", "/blobs/")
+        .iter()
+        .map(|seen| seen.received)
+        .sum();
+    assert!(fetched < 60_000, "{fetched} bytes were fetched");
+
+    // The list is good: a third machine runs nothing.
+    let third = Workshop::own();
+    let said = progress(
+        third
+            .build(site.bases, &context)
+            .arg(from("other/cache:1"))
+            .args(["-t", "x"]),
+    );
+    assert!(!said.contains("it-runs-2"), "{said}");
+    assert_eq!(site.taste("app:1"), "done\n");
+}
+
+#[test]
 fn a_push_costs_no_more_requests_and_bytes_than_with_skopeo() {
     let Some(site) = Site::start(Faults::none()) else {
         return;
