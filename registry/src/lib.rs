@@ -4,7 +4,8 @@
 //! ```text
 //! current     HEAD /v2/<repository>/manifests/<tag>                which digest the tag has now
 //! resolve     GET  /v2/<repository>/manifests/<tag or digest>      index -> manifest, then the configuration blob
-//! blob        GET  /v2/<repository>/blobs/<digest>                 streamed; a broken connection resumes with Range
+//! blob        GET  /v2/<repository>/blobs/<digest>                 streamed; a broken connection resumes with Range, that
+//!                                                                  of a mirror in the end at the next endpoint
 //! find_blob   HEAD /v2/<repository>/blobs/<digest>                 there already?
 //!             POST /v2/<repository>/blobs/uploads/?mount=<digest>&from=<other repository>   or to be had next door?
 //! push_blob   POST /v2/<repository>/blobs/uploads/                 a place to upload to
