@@ -6,6 +6,7 @@
 mod document;
 mod join;
 mod spec;
+mod tables;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -85,7 +86,7 @@ impl Origin {
 pub fn fingerprints(key: &CacheKey, inputs: &[(String, String)]) -> Vec<(String, String)> {
     let shortened = |(name, value): &(String, String)| {
         let digest = Digest::of(format!("{}\0{name}\0{value}", key.0).as_bytes()).hex();
-        (name.clone(), digest[..8].to_owned())
+        (name.clone(), tables::print(&digest[..8]))
     };
     inputs.iter().map(shortened).collect()
 }

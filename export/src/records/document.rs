@@ -3,14 +3,20 @@
 //! ```text
 //! {"keys":    "rbuild",
 //!  "layers":  [{"blob": digest, "parent": index or -1, "annotations": {"mediaType", "size", "diffID"}}, …],
+//!  "steps":   [text, …],
+//!  "names":   [text, …],
 //!  "records": [{"digest": key, "aliases": [key, …], "layers": [{"layer": index, "createdAt": time}],
-//!               "step": text, "inputs": [[name, fingerprint], …]}, …]}
+//!               "origin": {"step": index, "names": [first, last, …], "prints": text}}, …]}
 //! ```
 //!
 //! The form is that of BuildKit's cache manifests, type [`CONFIG_TYPE`], so that registries and tools that know it treat
-//! it well; `keys`, `aliases`, `step` and `inputs` are our own. The keys are not BuildKit's: each of the two finds nothing
-//! in the other's, and records of a document without our mark are none of ours. `createdAt` is when the result was last of
-//! use, in documents that are joined from those of many builds.
+//! it well; `keys`, `steps`, `names`, `aliases` and `origin` are our own. The keys are not BuildKit's: each of the two finds
+//! nothing in the other's, and records of a document without our mark are none of ours. `createdAt` is when the result was
+//! last of use, in documents that are joined from those of many builds. A layer without `mediaType` is a gzipped one.
+//!
+//! A document travels with every build, so nothing is in it twice: [`super::tables`] has what is told of origins. The former
+//! form, with `step` and `inputs` written out in each record, is read and not written: its `inputs` are not what BuildKit
+//! calls so.
 //!
 //! What is read is foreign: places that lead nowhere or in circles are refused.
 
@@ -24,6 +30,7 @@ use oci::{Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::records::tables::{OriginEntry, Tables, Teller};
 use crate::records::{Listed, Origin, StackLayer};
 
 /// The media type of the document, as the configuration of a manifest.
@@ -49,8 +56,19 @@ pub struct Document {
     keys: String,
     #[serde(default)]
     layers: Vec<LayerEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    names: Vec<String>,
     #[serde(default)]
     records: Vec<RecordEntry>,
+}
+
+/// As much of a document as tells whose it is.
+#[derive(Debug, Deserialize)]
+struct Mark {
+    #[serde(default)]
+    keys: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +89,7 @@ impl LayerEntry {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Annotations {
+    #[serde(default = "gzipped", skip_serializing_if = "is_gzipped")]
     media_type: String,
     size: u64,
     #[serde(rename = "diffID")]
@@ -87,9 +106,13 @@ struct RecordEntry {
     aliases: Vec<Digest>,
     #[serde(default)]
     layers: Vec<Top>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<OriginEntry>,
+    /// In the former form.
+    #[serde(default, skip_serializing)]
     step: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// In the former form.
+    #[serde(default, skip_serializing)]
     inputs: Vec<(String, String)>,
 }
 
@@ -135,11 +158,13 @@ impl Document {
     /// # Errors
     /// [`Error::Records`] if it is none, or its layers do not lie on one another.
     pub fn parse(bytes: &[u8]) -> Result<Document, Error> {
-        let document: Document =
-            serde_json::from_slice(bytes).map_err(|error| Error::Records(format!("it is not valid: {error}")))?;
-        if document.keys != OURS {
+        let invalid = |error: serde_json::Error| Error::Records(format!("it is not valid: {error}"));
+        // What others mean by our names is not looked at.
+        let mark: Mark = serde_json::from_slice(bytes).map_err(invalid)?;
+        if mark.keys != OURS {
             return Ok(Document::default());
         }
+        let document: Document = serde_json::from_slice(bytes).map_err(invalid)?;
         let missing = |place: &usize| document.layers.get(*place).is_none();
         let below = document.layers.iter().filter_map(LayerEntry::below);
         if let Some(place) = document.tops().chain(below).find(missing) {
@@ -150,7 +175,7 @@ impl Document {
             return Err(Error::Records(format!("layer {place} has a media type that is none")));
         }
         document.refuse_circles()?;
-        Ok(document)
+        document.renewed()
     }
 
     /// The document's bytes: equal records give equal bytes, in whatever order they were added.
@@ -184,6 +209,7 @@ impl Document {
     pub fn results(&self) -> Result<Vec<Listed>, Error> {
         let mut results = Vec::new();
         let mut listed = 0;
+        let mut teller = Teller::new(&self.steps, &self.names);
         for record in &self.records {
             let Some(top) = record.layers.first() else { continue };
             let stack = self.stack_to(top.layer)?;
@@ -198,13 +224,36 @@ impl Document {
                 keys: keys.map(|key| CacheKey(*key)).collect(),
                 stack,
                 used: top.created_at.as_deref().and_then(seconds),
-                origin: (!record.step.is_empty()).then(|| Origin {
-                    step: record.step.clone(),
-                    inputs: record.inputs.clone(),
-                }),
+                origin: match &record.origin {
+                    Some(entry) => Some(teller.origin(entry)?),
+                    None => None,
+                },
             });
         }
         Ok(results)
+    }
+
+    /// The same document, with what records tell in the former form in the present one.
+    fn renewed(mut self) -> Result<Document, Error> {
+        if self.records.iter().all(|record| record.step.is_empty()) {
+            return Ok(self);
+        }
+        let mut teller = Teller::new(&self.steps, &self.names);
+        let mut origins = Vec::new();
+        for record in &self.records {
+            origins.push(match &record.origin {
+                Some(entry) => Some(teller.origin(entry)?),
+                None => teller.former(&record.step, &record.inputs)?,
+            });
+        }
+        let tables = Tables::of(origins.iter().flatten());
+        for (record, origin) in self.records.iter_mut().zip(&origins) {
+            record.origin = origin.as_ref().map(|origin| tables.entry(origin));
+            record.step.clear();
+            record.inputs.clear();
+        }
+        (self.steps, self.names) = (tables.steps, tables.names);
+        Ok(self)
     }
 
     /// The blobs of all layers, each once.
@@ -273,15 +322,15 @@ impl Document {
 
 /// Collects records for a [`Document`].
 #[derive(Debug, Default)]
-struct Collector {
+struct Collector<'a> {
     layers: Vec<LayerEntry>,
     /// The place of each layer, by the place it lies on and its blob.
     places: HashMap<(i64, Digest), usize>,
-    records: BTreeMap<Digest, RecordEntry>,
+    records: BTreeMap<Digest, (RecordEntry, Option<&'a Origin>)>,
 }
 
-impl Collector {
-    fn add(&mut self, result: &Listed) {
+impl<'a> Collector<'a> {
+    fn add(&mut self, result: &'a Listed) {
         let mut below = -1;
         for (descriptor, diff_id) in &result.stack {
             let place = *self.places.entry((below, descriptor.digest)).or_insert_with(|| {
@@ -302,29 +351,45 @@ impl Collector {
         let (Some((key, aliases)), Ok(layer)) = (result.keys.split_first(), usize::try_from(below)) else {
             return;
         };
-        let origin = result.origin.clone().unwrap_or_default();
-        self.records.insert(
-            key.0,
-            RecordEntry {
-                digest: key.0,
-                aliases: aliases.iter().map(|alias| alias.0).collect(),
-                layers: vec![Top {
-                    layer,
-                    created_at: result.used.and_then(time),
-                }],
-                step: origin.step,
-                inputs: origin.inputs,
-            },
-        );
+        let entry = RecordEntry {
+            digest: key.0,
+            aliases: aliases.iter().map(|alias| alias.0).collect(),
+            layers: vec![Top {
+                layer,
+                created_at: result.used.and_then(time),
+            }],
+            origin: None,
+            step: String::new(),
+            inputs: Vec::new(),
+        };
+        self.records.insert(key.0, (entry, result.origin.as_ref()));
     }
 
     fn finish(self) -> Document {
+        let origins = self.records.values().filter_map(|(_, origin)| *origin);
+        let tables = Tables::of(origins);
+        let record = |(entry, origin): (RecordEntry, Option<&Origin>)| RecordEntry {
+            origin: origin.map(|origin| tables.entry(origin)),
+            ..entry
+        };
+        let records = self.records.into_values().map(record).collect();
         Document {
             keys: OURS.to_owned(),
             layers: self.layers,
-            records: self.records.into_values().collect(),
+            steps: tables.steps,
+            names: tables.names,
+            records,
         }
     }
+}
+
+/// The media type of a layer of which none is told.
+fn gzipped() -> String {
+    oci::media_type::LAYER_GZIP.to_owned()
+}
+
+fn is_gzipped(media_type: &str) -> bool {
+    media_type == oci::media_type::LAYER_GZIP
 }
 
 /// A time as BuildKit writes it.
@@ -337,99 +402,4 @@ fn seconds(time: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> CacheKey {
-        CacheKey(Digest::of(name.as_bytes()))
-    }
-
-    fn layer(name: &str) -> StackLayer {
-        let blob = Descriptor::of(oci::media_type::LAYER_GZIP, name.as_bytes());
-        (blob, DiffId(Digest::of(format!("{name} unpacked").as_bytes())))
-    }
-
-    #[test]
-    fn stacks_with_the_same_beginning_share_it() {
-        let listed = |keys: &[&str], layers: &[&str]| Listed {
-            keys: keys.iter().map(|name| key(name)).collect(),
-            stack: layers.iter().map(|name| layer(name)).collect(),
-            used: Some(1_700_000_000),
-            origin: Some(Origin {
-                step: "RUN make".to_owned(),
-                inputs: vec![("file a".to_owned(), "1".to_owned())],
-            }),
-        };
-        let both = [listed(&["one"], &["a", "b"]), listed(&["two", "quick"], &["a", "c"])];
-        let bytes = Document::of(&both).to_bytes();
-        let document = Document::parse(&bytes).unwrap();
-        assert_eq!(Document::parse_inline(&document.to_inline()).unwrap().to_bytes(), bytes);
-        assert_eq!(document.layers.len(), 3);
-        let mut results = document.results().unwrap();
-        results.sort_by_key(|listed| listed.keys.len());
-        assert_eq!(results, both);
-    }
-
-    #[test]
-    fn a_small_document_lists_no_gigabytes() {
-        let digest = Digest::of(b"x");
-        let layer = |place: i64, media_type: &str| {
-            let below = place - 1;
-            format!(
-                r#"{{"blob":"{digest}","parent":{below},"annotations":{{"mediaType":"{media_type}","size":1,"diffID":"{digest}"}}}}"#
-            )
-        };
-        let record = format!(r#"{{"digest":"{digest}","layers":[{{"layer":4095}}]}}"#);
-        let layers: Vec<String> = (0..4096).map(|place| layer(place, "t")).collect();
-        let of = |records: usize| {
-            let text = format!(
-                r#"{{"keys":"rbuild","layers":[{}],"records":[{}]}}"#,
-                layers.join(","),
-                vec![record.as_str(); records].join(",")
-            );
-            Document::parse(text.as_bytes())
-                .unwrap()
-                .results()
-                .map(|results| results.len())
-        };
-        assert_eq!(of(64).unwrap(), 64);
-        let error = of(65).unwrap_err().to_string();
-        assert!(error.contains("262144 layers"), "{error}");
-        let text = format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, layer(0, &"t".repeat(256)));
-        let error = Document::parse(text.as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("layer 0"), "{error}");
-    }
-
-    #[test]
-    fn layers_that_lie_nowhere_are_refused() {
-        let digest = Digest::of(b"x");
-        let entry = |parent| {
-            format!(
-                r#"{{"blob":"{digest}","parent":{parent},"annotations":{{"mediaType":"t","size":1,"diffID":"{digest}"}}}}"#
-            )
-        };
-        for text in [
-            format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, entry(0)),
-            format!(r#"{{"keys":"rbuild","layers":[{},{}]}}"#, entry(1), entry(0)),
-            format!(r#"{{"keys":"rbuild","layers":[{}]}}"#, entry(7)),
-            format!(r#"{{"keys":"rbuild","records":[{{"digest":"{digest}","layers":[{{"layer":3}}]}}]}}"#),
-            "[3]".to_owned(),
-            "{".to_owned(),
-        ] {
-            assert!(
-                matches!(Document::parse(text.as_bytes()), Err(Error::Records(_))),
-                "{text}"
-            );
-        }
-        assert!(Document::parse(b"{}").unwrap().results().unwrap().is_empty());
-        let of_others = format!(
-            r#"{{"layers":[{}],"records":[{{"digest":"{digest}","layers":[{{"layer":0}}]}}]}}"#,
-            entry(-1)
-        );
-        let of_others = Document::parse(of_others.as_bytes()).unwrap();
-        assert!(
-            of_others.results().unwrap().is_empty(),
-            "keys of another builder mean nothing here"
-        );
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::records::Listed;
 const MOST_RESULTS: usize = 2000;
 /// And so many layers, those of all stacks together, each once. A registry takes manifests of up to 4 MiB.
 const MOST_LAYERS: usize = 4000;
-/// And names of inputs of so many bytes; the rest is not told.
+/// And texts of steps and names of inputs of so many bytes; the rest is not told.
 const MOST_INPUTS: usize = 1 << 20;
 /// Aliases of one result.
 const MOST_KEYS: usize = 8;
@@ -108,7 +108,7 @@ fn bound(results: &mut Vec<Listed>, in_use: &HashSet<CacheKey>) -> bool {
     let mut inputs = 0;
     for result in results.iter_mut() {
         let Some(origin) = &result.origin else { continue };
-        inputs += origin.inputs.iter().map(|(name, _)| name.len() + 16).sum::<usize>();
+        inputs += origin.step.len() + origin.inputs.iter().map(|(name, _)| name.len() + 16).sum::<usize>();
         if inputs > MOST_INPUTS {
             result.origin = None;
         }
