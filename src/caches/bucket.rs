@@ -4,7 +4,7 @@
 //! therefore it is looked again.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use export::records::{BucketPlace, Document};
@@ -13,7 +13,7 @@ use oci::{Blob, BoxFuture, Descriptor, ImageName, PortError};
 use remote::s3::{Condition, Objects, Options};
 use tokio::sync::OnceCell;
 
-use super::shelf::{Found, ListToWrite, Shelf, Written, listed, storage_error};
+use super::shelf::{Found, Last, ListToWrite, Shelf, Written, listed, storage_error};
 
 /// What the version of a list is called that is not there.
 const NONE: &str = "-";
@@ -23,8 +23,7 @@ pub(super) struct Bucket {
     place: BucketPlace,
     certificates: Option<PathBuf>,
     objects: OnceCell<Objects>,
-    /// The list that was there last.
-    last: Mutex<Option<Found>>,
+    last: Last,
 }
 
 impl Bucket {
@@ -33,7 +32,7 @@ impl Bucket {
             place,
             certificates,
             objects: OnceCell::new(),
-            last: Mutex::new(None),
+            last: Last::default(),
         }
     }
 
@@ -70,14 +69,6 @@ impl Bucket {
         names.map(|name| format!("{}{name}", self.place.lists)).collect()
     }
 
-    fn last(&self) -> Option<Found> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn remember(&self, found: &Found) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
-    }
-
     async fn version(&self) -> Result<String, PortError> {
         let objects = self.objects().await?;
         let mut tags = Vec::new();
@@ -89,11 +80,6 @@ impl Bucket {
     }
 
     async fn read_now(&self) -> Result<Option<Found>, PortError> {
-        if let Some(last) = self.last()
-            && self.version().await? == last.version
-        {
-            return Ok(Some(last));
-        }
         let objects = self.objects().await?;
         let (mut tags, mut results, mut trouble) = (Vec::new(), Vec::new(), None);
         for key in self.keys_of_lists() {
@@ -111,15 +97,13 @@ impl Bucket {
         if tags.iter().all(|tag| tag == NONE) {
             return Ok(None);
         }
-        let found = Found {
+        Ok(Some(Found {
             version: tags.join(" "),
             results: match trouble {
                 Some(trouble) => Err(trouble),
                 None => Ok(Arc::new(results)),
             },
-        };
-        self.remember(&found);
-        Ok(Some(found))
+        }))
     }
 
     async fn write_now(&self, list: &ListToWrite, over: Option<&str>) -> Result<Written, PortError> {
@@ -139,10 +123,7 @@ impl Bucket {
             }
         }
         let version = tags.join(" ");
-        self.remember(&Found {
-            version: version.clone(),
-            results: Ok(Arc::new(list.results.clone())),
-        });
+        self.last.is_now(&version, list).await;
         Ok(Written::Perhaps(version))
     }
 }
@@ -160,7 +141,8 @@ impl Shelf for Bucket {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Option<Found>, PortError>> {
-        Box::pin(self.read_now())
+        let version = async { self.version().await.map(Some) };
+        Box::pin(self.last.or_read(version, self.read_now()))
     }
 
     fn is_still<'a>(&'a self, version: &'a str) -> BoxFuture<'a, bool> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache::Store;
@@ -15,7 +15,7 @@ use export::records::{Document, GithubPlace, Listed};
 use oci::layout::DOCUMENT_LIMIT;
 use oci::{Blob, BoxFuture, Descriptor, Digest, ImageName, PortError};
 use remote::github::{self, Entries, Options};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::shelf::{Found, ListToWrite, Shelf, Written, listed, storage_error};
 
@@ -33,7 +33,8 @@ pub(super) struct Github {
     store: Store,
     certificates: Option<PathBuf>,
     entries: OnceCell<Entries>,
-    /// Lists that were read, by the names of their entries, which never change.
+    /// Lists that were read, by the names of their entries, which never change. Whoever wants one while somebody reads it
+    /// waits for that.
     read: Mutex<HashMap<String, Arc<Vec<Listed>>>>,
     refusals: AtomicUsize,
 }
@@ -95,12 +96,9 @@ impl Github {
         let Some(number) = found.key.strip_prefix(beginning).and_then(|number| number.parse().ok()) else {
             return Ok(None);
         };
-        let known = {
-            let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.get(&found.key).cloned()
-        };
-        if let Some(known) = known {
-            return Ok(Some((number, Ok(known))));
+        let mut read = self.read.lock().await;
+        if let Some(known) = read.get(&found.key) {
+            return Ok(Some((number, Ok(known.clone()))));
         }
         let bytes = match entries.read(&found, DOCUMENT_LIMIT as usize).await {
             Ok(bytes) => bytes,
@@ -111,7 +109,6 @@ impl Github {
         };
         let results = listed(&bytes).map(Arc::new);
         if let Ok(results) = &results {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
             read.insert(found.key, results.clone());
         }
         Ok(Some((number, results)))

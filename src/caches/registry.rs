@@ -4,14 +4,14 @@
 //! that a loss needs two who do so in the same moment; whoever wrote looks again.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cache::Store;
 use export::records::CacheManifest;
 use oci::{Blob, BoxFuture, Descriptor, Digest, Fetch as _, ImageName, Platform, PortError, Push as _, Reference};
 
 use super::publish::blobs;
-use super::shelf::{Found, ListToWrite, Shelf, Written, list_of, listed, listed_in_images, read_document};
+use super::shelf::{Found, Last, ListToWrite, Shelf, Written, list_of, listed, listed_in_images, read_document};
 use crate::images::Images;
 
 /// The shelf under a name.
@@ -20,8 +20,7 @@ pub(super) struct Repository {
     images: Arc<Images>,
     store: Store,
     platforms: Vec<Platform>,
-    /// The list that was there last.
-    last: Mutex<Option<Found>>,
+    last: Last,
 }
 
 impl Repository {
@@ -31,12 +30,8 @@ impl Repository {
             images,
             store,
             platforms,
-            last: Mutex::new(None),
+            last: Last::default(),
         }
-    }
-
-    fn last(&self) -> Option<Found> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The version that is there; `None` where that cannot be told, or there is none.
@@ -55,11 +50,6 @@ impl Repository {
     }
 
     async fn read_now(&self) -> Result<Option<Found>, PortError> {
-        if let Some(last) = self.last()
-            && self.current().await?.as_ref() == Some(&last.version)
-        {
-            return Ok(Some(last));
-        }
         let (root, bytes) = match self.images.client().await?.root(&self.reference).await {
             Ok(root) => root,
             Err(PortError::NotFound { .. }) => return Ok(None),
@@ -81,12 +71,10 @@ impl Repository {
             Ok(None) => listed_in_images(&self.images, &self.name(), &self.platforms).await,
             Err(error) => Err(error.to_string()),
         };
-        let found = Found {
+        Ok(Some(Found {
             version: root.digest.to_string(),
             results: results.map(Arc::new),
-        };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
-        Ok(Some(found))
+        }))
     }
 
     async fn write_now(&self, list: &ListToWrite, over: Option<&str>) -> Result<Written, PortError> {
@@ -107,10 +95,7 @@ impl Repository {
         // An image that is pushed next to it is given them by the registry. Who cannot remember sends more.
         let _ = self.store.saw(&self.reference, &blobs);
         let version = root.digest.to_string();
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Found {
-            version: version.clone(),
-            results: Ok(Arc::new(list.results.clone())),
-        });
+        self.last.is_now(&version, list).await;
         Ok(Written::Perhaps(version))
     }
 }
@@ -121,7 +106,7 @@ impl Shelf for Repository {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Option<Found>, PortError>> {
-        Box::pin(self.read_now())
+        Box::pin(self.last.or_read(self.current(), self.read_now()))
     }
 
     fn is_still<'a>(&'a self, version: &'a str) -> BoxFuture<'a, bool> {

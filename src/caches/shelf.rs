@@ -83,6 +83,36 @@ pub(crate) struct Found {
     pub(crate) results: Result<Arc<Vec<Listed>>, String>,
 }
 
+/// The list that a place had last, so that it is read once. Whoever wants it while somebody reads it waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Last(tokio::sync::Mutex<Option<Found>>);
+
+impl Last {
+    /// The last list if the place says that its version is the `current` one, and else what `read` finds.
+    pub(super) async fn or_read(
+        &self,
+        current: impl Future<Output = Result<Option<String>, PortError>>,
+        read: impl Future<Output = Result<Option<Found>, PortError>>,
+    ) -> Result<Option<Found>, PortError> {
+        let mut last = self.0.lock().await;
+        if let Some(found) = &*last
+            && current.await?.as_ref() == Some(&found.version)
+        {
+            return Ok(last.clone());
+        }
+        last.clone_from(&read.await?);
+        Ok(last.clone())
+    }
+
+    /// A list was put there as this version.
+    pub(super) async fn is_now(&self, version: &str, list: &ListToWrite) {
+        *self.0.lock().await = Some(Found {
+            version: version.to_owned(),
+            results: Ok(Arc::new(list.results.clone())),
+        });
+    }
+}
+
 /// What came of writing a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
