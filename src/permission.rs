@@ -19,6 +19,7 @@ use sandbox::Cancel;
 use solver::{BeforeRun, Failure, Reporter};
 use tokio::sync::watch;
 
+use crate::caches::{Silent, unless_silent};
 use crate::error::CommandError;
 use crate::images::Images;
 use crate::interrupt;
@@ -108,8 +109,16 @@ impl Permission {
     }
 }
 
+/// Something must go there, and how much it is worth waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    /// Only what spares work: not as much as an image.
+    Cache,
+    Image,
+}
+
 /// A name in each repository that something must go to.
-fn repositories(request: &BuildRequest) -> Vec<Reference> {
+fn repositories(request: &BuildRequest) -> Vec<(Reference, Worth)> {
     let pushed = request.outputs.iter().filter_map(|output| match output {
         OutputSpec::Image {
             push: true, options, ..
@@ -120,16 +129,33 @@ fn repositories(request: &BuildRequest) -> Vec<Reference> {
         CachePlace::Registry(name) if !to.ignore_error && request.cache_budget.is_none() => Some(name),
         _ => None,
     });
-    let names = pushed.flatten().chain(caches);
-    let by_repository: BTreeMap<String, &Reference> = names.map(|name| (name.name(), name)).collect();
-    by_repository.into_values().cloned().collect()
+    let caches = caches.map(|name| (name, Worth::Cache));
+    let names = caches.chain(pushed.flatten().map(|name| (name, Worth::Image)));
+    let by_repository: BTreeMap<String, (&Reference, Worth)> = names.map(|named| (named.0.name(), named)).collect();
+    let named = by_repository.into_values();
+    named.map(|(name, worth)| (name.clone(), worth)).collect()
 }
 
-async fn ask(name: &Reference, images: &Images, reporter: &Reporter) -> Result<Granted, CommandError> {
+async fn ask(
+    (name, worth): &(Reference, Worth),
+    images: &Images,
+    reporter: &Reporter,
+) -> Result<Granted, CommandError> {
     let repository = name.name();
     let step = reporter.start(format!("[internal] ask whether {repository} may be pushed to"));
     let asked = async { images.client().await?.may_push(name).await };
-    let error = match asked.await {
+    let sign = async {
+        if let (Worth::Cache, Ok(client)) = (worth, images.client().await) {
+            // Even a refusal is an answer.
+            let _ = client.current(name).await;
+        }
+    };
+    let silent = |silent: Silent| PortError::Unreachable {
+        name: repository.clone(),
+        detail: silent.to_string(),
+    };
+    let asked = unless_silent(asked, sign).await;
+    let error = match asked.unwrap_or_else(|error| Err(silent(error))) {
         Ok(granted) => {
             step.done();
             return Ok(granted);
@@ -144,9 +170,12 @@ async fn ask(name: &Reference, images: &Images, reporter: &Reporter) -> Result<G
     let failure = CommandError::failed(format!("failed to build: {refused}")).because(&error);
     Err(match error {
         // Why a certificate is not trusted has a hint of its own.
-        PortError::Unreachable { detail, .. } if !detail.contains("UnknownIssuer") => {
-            failure.hint("check the name and the network; --no-push-probe builds first")
-        }
+        PortError::Unreachable { detail, .. } if !detail.contains("UnknownIssuer") => match worth {
+            Worth::Cache => {
+                failure.hint("check the name and the network; ignore-error=true in --cache-to builds without")
+            }
+            Worth::Image => failure.hint("check the name and the network; --no-push-probe builds first"),
+        },
         _ => failure,
     })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache::Store;
 use export::Assembly;
-use export::records::{self, CacheMode, CacheTo, Document, Kept, KeptTree, Listed, Origin};
+use export::records::{self, CacheMode, CachePlace, CacheTo, Document, Kept, KeptTree, Listed, Origin};
 use futures_util::StreamExt as _;
 use graph::VertexId;
 use oci::{Descriptor, Digest, Fetch as _, ImageName, PortError};
@@ -19,11 +19,10 @@ use sandbox::Cancel;
 use solver::{Failure, Reporter, ResultTree, Step, StepResult};
 use tokio::time::Instant;
 
-use super::import::told;
 use super::publish::{Start, blobs, lacking, publish};
-use super::shelf::ListToWrite;
+use super::shelf::{ListToWrite, read_list};
 use super::{Shelf, Shelves};
-use crate::error::CommandError;
+use crate::error::{CommandError, Kind};
 use crate::images::Images;
 
 const BLOBS_AT_ONCE: usize = 6;
@@ -113,7 +112,17 @@ impl Harvest {
         step: &Step,
     ) -> Result<Came, CommandError> {
         let failed = |error: PortError| {
-            CommandError::failed(format!("failed to export the cache to {}: {}", to.place, told(&error)))
+            let failure = CommandError::failed(format!("failed to export the cache to {}", to.place)).because(&error);
+            let failure = match to.place {
+                // Nothing is gained by trying that again.
+                CachePlace::Local { .. } => failure.of_kind(Kind::Failed),
+                _ => failure,
+            };
+            match error {
+                // To log in is the better advice.
+                PortError::Denied { .. } => failure,
+                _ => failure.hint("with ignore-error=true in --cache-to the build does without"),
+            }
         };
         let wanted = |result: &&StepResult| match to.mode {
             CacheMode::Max => true,
@@ -157,7 +166,7 @@ impl Harvest {
     /// The blobs that need not be sent, because what is listed there needs them; and those that are listed and gone.
     async fn known(&self, shelf: &dyn Shelf, ours: &[Listed]) -> Result<(HashSet<Digest>, HashSet<Digest>), PortError> {
         let mut gone = self.images.gone();
-        let found = shelf.read().await?;
+        let found = read_list(shelf).await?;
         let Some(Ok(listed)) = found.map(|found| found.results) else {
             return Ok((HashSet::new(), gone));
         };

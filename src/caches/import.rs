@@ -17,6 +17,7 @@ use sandbox::Cancel;
 use solver::{Earlier, Import, Imported, Reporter, Step};
 use tokio::sync::{OnceCell, watch};
 
+use super::shelf::read_list;
 use super::{Budget, Shelf};
 use crate::interrupt;
 
@@ -184,7 +185,7 @@ impl List {
             trouble: Some(text),
             ..List::default()
         };
-        match shelf.read().await {
+        match read_list(shelf).await {
             Ok(Some(found)) => match found.results {
                 Ok(results) => List::of(&results, shelf),
                 Err(error) => trouble(error),
@@ -216,7 +217,7 @@ impl List {
 }
 
 /// An error and its cause in one line.
-pub(super) fn told(error: &PortError) -> String {
+fn told(error: &PortError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

@@ -6,6 +6,7 @@
 //! Harvest   what a build found out, to be kept: blobs first, then the list       export
 //! publish   the list joined with that of whoever wrote meanwhile                 publish
 //! Budget    how long the build waits for all this                                budget
+//! Silent    how long it waits for a place that says nothing                      silence
 //! ```
 //!
 //! Nothing is waited for that the build does not lack: the lists are read in the background, and a list is only waited for
@@ -21,8 +22,10 @@ mod import;
 mod publish;
 mod registry;
 mod shelf;
+mod silence;
 
 pub(crate) use budget::Budget;
 pub(crate) use export::Harvest;
 pub(crate) use import::Imports;
 pub(crate) use shelf::{Shelf, Shelves};
+pub(crate) use silence::{Silent, unless_silent};

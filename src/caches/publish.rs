@@ -12,7 +12,7 @@ use export::records::{Joined, Listed, join};
 use futures_util::StreamExt as _;
 use oci::{Descriptor, Digest, PortError};
 
-use super::shelf::{ListToWrite, Shelf, Written};
+use super::shelf::{ListToWrite, Shelf, Written, read_list};
 
 /// So often it is tried: eight who write without a pause take less than a second each.
 const TRIES: u32 = 40;
@@ -42,7 +42,7 @@ pub(super) async fn publish(
 ) -> Result<(), PortError> {
     let mut has_looked_for_gone = false;
     for _ in 0..TRIES {
-        let found = shelf.read().await?;
+        let found = read_list(shelf).await?;
         let version = found.as_ref().map(|found| found.version.clone());
         // What cannot be read is written over.
         let there = found.and_then(|found| found.results.ok());

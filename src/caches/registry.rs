@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cache::Store;
-use export::records::CacheManifest;
+use export::records::{CacheManifest, ManifestForm};
 use oci::{Blob, BoxFuture, Descriptor, Digest, Fetch as _, ImageName, Platform, PortError, Push as _, Reference};
 
 use super::publish::blobs;
@@ -90,13 +90,25 @@ impl Repository {
         }
         let (root, bytes) = &documents.root;
         let client = self.images.client().await?;
-        client.push_manifest(&self.reference, root, bytes).await?;
+        let pushed = client.push_manifest(&self.reference, root, bytes).await;
+        pushed.map_err(|error| refused_as(list.form, error))?;
         let blobs: Vec<Digest> = blobs(&list.results).iter().map(|blob| blob.digest).collect();
         // An image that is pushed next to it is given them by the registry. Who cannot remember sends more.
         let _ = self.store.saw(&self.reference, &blobs);
         let version = root.digest.to_string();
         self.last.is_now(&version, list).await;
         Ok(Written::Perhaps(version))
+    }
+}
+
+/// Why a registry took no list: many take no index of layers.
+fn refused_as(form: ManifestForm, error: PortError) -> PortError {
+    match (form, error) {
+        (ManifestForm::Index(_), PortError::Protocol { name, detail }) => PortError::Protocol {
+            name,
+            detail: format!("{detail}; where a registry takes no index of layers, image-manifest=true writes an image"),
+        },
+        (_, error) => error,
     }
 }
 
@@ -107,6 +119,15 @@ impl Shelf for Repository {
 
     fn read(&self) -> BoxFuture<'_, Result<Option<Found>, PortError>> {
         Box::pin(self.last.or_read(self.current(), self.read_now()))
+    }
+
+    fn sign(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Ok(client) = self.images.client().await {
+                // Even a refusal is an answer.
+                let _ = client.current(&self.reference).await;
+            }
+        })
     }
 
     fn is_still<'a>(&'a self, version: &'a str) -> BoxFuture<'a, bool> {

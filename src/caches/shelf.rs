@@ -19,6 +19,7 @@ use super::bucket::Bucket;
 use super::folder::Folder;
 use super::github::Github;
 use super::registry::Repository;
+use super::silence::{Silent, unless_silent};
 use crate::images::Images;
 
 /// Where a list of results lies, with the blobs of them.
@@ -28,6 +29,11 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// The list that is there now; nothing if there is none.
     fn read(&self) -> BoxFuture<'_, Result<Option<Found>, PortError>>;
+
+    /// Waits for an answer to something small, whatever the answer.
+    fn sign(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Whether the list that is there is still the one of that version, if that is known for less than reading it.
     fn is_still<'a>(&'a self, version: &'a str) -> BoxFuture<'a, bool>;
@@ -64,6 +70,15 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// Opens a blob of this place.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>>;
+}
+
+/// The list of a place that is there now, unless the place says nothing at all.
+pub(super) async fn read_list(shelf: &dyn Shelf) -> Result<Option<Found>, PortError> {
+    let silent = |silent: Silent| PortError::Unreachable {
+        name: shelf.name().to_string(),
+        detail: silent.to_string(),
+    };
+    unless_silent(shelf.read(), shelf.sign()).await.map_err(silent)?
 }
 
 /// A list that is to be there.

@@ -10,6 +10,7 @@
     reason = "these are tests, though not all code of them is in one"
 )]
 
+mod cache_failures;
 mod caches;
 mod check;
 mod ci;

@@ -179,7 +179,7 @@ fn a_bucket_that_is_not_there_costs_one_line_and_writing_there_fails() {
     assert_eq!(warnings(&said), 1, "{said}");
     let mut writing = workshop.build(bases, &context);
     with_key(writing.args(["-o", "type=cacheonly", &format!("--cache-to={place}")]));
-    let said = ends_with(&mut writing, 1);
+    let said = ends_with(&mut writing, 3);
     assert!(
         said.contains("failed to export the cache") && !said.contains("hidden"),
         "{said}"
