@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache::Store;
-use export::Receipt;
 use frontend::{Findings, Plan, PlannedImage, Warning};
 use sandbox::{Cancel, Isolation, Namespaces};
 use solver::{Failure, Import, Reporter, ResultTree, Session, Solver};
@@ -16,7 +15,7 @@ use crate::ahead::Ahead;
 use crate::caches::{Budget, Harvest, Imports, Shelves};
 use crate::ci::{self, Service};
 use crate::commands::Setting;
-use crate::deliver::{self, Built, Delivery};
+use crate::deliver::{self, Built, Delivery, Made};
 use crate::elsewhere;
 use crate::emulation;
 use crate::error::CommandError;
@@ -77,7 +76,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
     let ended = progress.finish();
     ui::tell_warnings(request.progress, &findings.warnings());
     let built = match built {
-        Ok(receipt) => deliver::tell(&request, receipt.as_ref()).map(|()| receipt),
+        Ok(made) => deliver::tell(&request, &made).map(|()| made),
         Err(error) => {
             let report = ui::report(&ended.failed, &request.dockerfile.name, &request.dockerfile.text);
             // A failure before the first step has brought its own.
@@ -96,7 +95,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
 fn tell_service(
     service: Service,
     (request, setting): (&BuildRequest, &Setting),
-    built: Result<Option<Receipt>, CommandError>,
+    built: Result<Made, CommandError>,
     (ended, warnings): (&Ended, &[Warning]),
 ) -> Result<(), CommandError> {
     let line_of_step = || Some(ended.failed.first()?.failure.lines.as_ref()?.0.start);
@@ -104,7 +103,7 @@ fn tell_service(
     let failure = failure.map(|error| (error.message(), error.line().or_else(line_of_step)));
     ci::mark(service, (request, &setting.environment), failure, warnings);
     let report = ci::Report {
-        receipt: built.as_ref().ok().and_then(Option::as_ref),
+        made: built.as_ref().ok(),
         failure: failure.map(|(message, _)| message),
         ended,
         warnings,
@@ -146,7 +145,7 @@ async fn build(
     (reporter, cancel): (&Reporter, &Cancel),
     findings: &Findings,
     finished: &OnceLock<Arc<Harvest>>,
-) -> Result<Option<Receipt>, CommandError> {
+) -> Result<Made, CommandError> {
     let store = setting
         .open_store()
         .map_err(|error| CommandError::failed("failed to build").because(&error))?;
@@ -171,7 +170,7 @@ async fn build_with(
     (store, images, permission): (&Store, Arc<Images>, &Option<Permission>),
     (reporter, cancel): (&Reporter, &Cancel),
     (findings, finished): (&Findings, &OnceLock<Arc<Harvest>>),
-) -> Result<Option<Receipt>, CommandError> {
+) -> Result<Made, CommandError> {
     let shelves = Arc::new(shelves(request, &images, store));
     let imports = imports(request, &shelves, reporter, cancel);
     let mut plan = plan(request, &images, (reporter, cancel), findings).await?;
@@ -239,13 +238,13 @@ async fn build_with(
     {
         return Err(CommandError::cancelled());
     }
-    let receipt = result.all(reporter).await?;
-    harvest.keep_all(&request.cache_to, reporter).await?;
+    let image = result.all(reporter).await?;
+    let cache = harvest.keep_all(&request.cache_to, reporter).await?;
     ahead.into_iter().for_each(Ahead::finish);
     store.settle();
     // What is too much now the next build would find to be so, too.
     let _ = store.keep_within_limits();
-    Ok(receipt)
+    Ok(Made { image, cache })
 }
 
 /// What other processes on the store are told of this one.

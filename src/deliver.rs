@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache::{Compression, Store};
 use export::records::CachePlace;
 use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, Image, ImageOptions, OutputSpec, Receipt};
-use oci::{Digest, ImageConfig, Platform, Reference};
+use oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, ResultTree, Step};
 
@@ -30,6 +30,30 @@ pub(crate) struct Built {
     /// The tree; `None` is the empty one.
     pub(crate) tree: Option<ResultTree>,
     pub(crate) config: ImageConfig,
+}
+
+/// What came of a build.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Made {
+    /// The image, if there is one.
+    pub(crate) image: Option<Receipt>,
+    /// The manifest of the cache that was exported, if there is one; of several the last.
+    pub(crate) cache: Option<Descriptor>,
+}
+
+impl Made {
+    /// An image and no cache.
+    pub(crate) fn image(receipt: Receipt) -> Made {
+        Made {
+            image: Some(receipt),
+            cache: None,
+        }
+    }
+
+    /// What `--metadata-file` tells.
+    pub(crate) fn metadata(&self) -> serde_json::Value {
+        export::metadata_json(self.image.as_ref(), self.cache.as_ref())
+    }
 }
 
 /// What was built, on its way to where it is wanted.

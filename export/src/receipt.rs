@@ -41,9 +41,18 @@ impl Receipt {
     }
 }
 
-/// The object that `--metadata-file` writes, with buildx's keys.
+/// The object that `--metadata-file` writes, with buildx's keys: what is told of an image, and of the manifest of a cache,
+/// as far as there are any.
 #[must_use]
-pub fn metadata_json(receipt: &Receipt) -> Value {
+pub fn metadata_json(receipt: Option<&Receipt>, cache: Option<&Descriptor>) -> Value {
+    let mut metadata = receipt.map_or_else(|| json!({}), of_image);
+    if let Some(manifest) = cache {
+        metadata["cache.manifest"] = json!(manifest);
+    }
+    metadata
+}
+
+fn of_image(receipt: &Receipt) -> Value {
     let mut metadata = json!({
         "containerimage.descriptor": receipt.descriptor,
         "containerimage.digest": receipt.descriptor.digest,
@@ -74,8 +83,9 @@ mod tests {
             size: 0,
         };
         assert_eq!(
-            metadata_json(&receipt),
+            metadata_json(Some(&receipt), Some(&Descriptor::of("", b"l"))),
             json!({
+                "cache.manifest": { "mediaType": "", "digest": Digest::of(b"l").to_string(), "size": 1 },
                 "containerimage.config.digest": Digest::of(b"c").to_string(),
                 "containerimage.descriptor": {
                     "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -87,5 +97,6 @@ mod tests {
                 "image.name": "docker.io/library/a:1,localhost:5000/b:latest",
             })
         );
+        assert_eq!(metadata_json(None, None), json!({}));
     }
 }

@@ -99,6 +99,7 @@ impl Bucket {
         }
         Ok(Some(Found {
             version: tags.join(" "),
+            manifest: None,
             results: match trouble {
                 Some(trouble) => Err(trouble),
                 None => Ok(Arc::new(results)),
@@ -123,7 +124,7 @@ impl Bucket {
             }
         }
         let version = tags.join(" ");
-        self.last.is_now(&version, list).await;
+        self.last.is_now(&version, list, None).await;
         Ok(Written::Perhaps(version))
     }
 }

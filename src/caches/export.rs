@@ -43,10 +43,12 @@ pub(crate) struct Harvest {
 }
 
 /// How far an export came.
-enum Came {
-    ToTheEnd,
+struct Came {
     /// So many results are kept, of so many.
-    PartOfTheWay(usize, usize),
+    kept: usize,
+    of: usize,
+    /// The manifest of the list, where there is one.
+    manifest: Option<Descriptor>,
 }
 
 impl Harvest {
@@ -63,13 +65,17 @@ impl Harvest {
         }
     }
 
-    /// Serves every `--cache-to` but the inline ones, one after the other.
+    /// Serves every `--cache-to` but the inline ones, one after the other. Gives the manifest of the last that has one.
     ///
     /// # Errors
     /// The first place that does not take the results, unless its errors are to be ignored.
-    pub(crate) async fn keep_all(&self, places: &[CacheTo], reporter: &Reporter) -> Result<(), CommandError> {
+    pub(crate) async fn keep_all(
+        &self,
+        places: &[CacheTo],
+        reporter: &Reporter,
+    ) -> Result<Option<Descriptor>, CommandError> {
         let began = Instant::now();
-        let mut is_told = false;
+        let (mut is_told, mut last) = (false, None);
         for to in places {
             let Some(shelf) = self.shelves.at(&to.place) else {
                 continue;
@@ -77,9 +83,9 @@ impl Harvest {
             let step = reporter.start(format!("exporting cache to {}", to.place));
             let left = self.budget.map(|budget| budget.saturating_sub(began.elapsed()));
             match self.keep(to, &*shelf, left, &step).await {
-                Ok(Came::ToTheEnd) => step.done(),
-                Ok(Came::PartOfTheWay(kept, of)) => {
-                    if !std::mem::replace(&mut is_told, true) {
+                Ok(Came { kept, of, manifest }) => {
+                    last = manifest.or(last);
+                    if kept < of && self.budget.is_some() && !std::mem::replace(&mut is_told, true) {
                         step.note(format!(
                             "warning: {:?} were spent on the export, as much as --cache-budget allows: {kept} of {of} results \
                              are kept",
@@ -101,7 +107,7 @@ impl Harvest {
                 }
             }
         }
-        Ok(())
+        Ok(last)
     }
 
     async fn keep(
@@ -148,19 +154,21 @@ impl Harvest {
             let start = if to.reset { Start::Anew } else { Start::Joining };
             let (kept, form) = (ours.len(), to.form);
             let published = publish(shelf, &ListToWrite { results: ours, form }, gone, start, now()).await;
-            published.map_err(failed)?;
-            Ok(kept)
+            let manifest = published.map_err(failed)?;
+            Ok(Came {
+                kept,
+                of: count,
+                manifest,
+            })
         };
         let Some(left) = left else {
-            return work.await.map(|_| Came::ToTheEnd);
+            return work.await;
         };
-        match tokio::time::timeout(left, work).await {
-            Ok(kept) => kept.map(|kept| match kept < count {
-                true => Came::PartOfTheWay(kept, count),
-                false => Came::ToTheEnd,
-            }),
-            Err(_) => Ok(Came::PartOfTheWay(0, count)),
-        }
+        tokio::time::timeout(left, work).await.unwrap_or(Ok(Came {
+            kept: 0,
+            of: count,
+            manifest: None,
+        }))
     }
 
     /// The blobs that need not be sent, because what is listed there needs them; and those that are listed and gone.

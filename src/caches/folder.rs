@@ -90,6 +90,7 @@ impl Folder {
         let is_whole = |result: &Listed| result.stack.iter().all(|(blob, _)| layout.blob(blob).is_ok());
         Ok(Some(Found {
             version: entry.digest.to_string(),
+            manifest: Some(Descriptor::new(&entry.media_type, entry.digest, entry.size)),
             results: results.map(|results| Arc::new(results.into_iter().filter(is_whole).collect())),
         }))
     }
@@ -164,6 +165,10 @@ impl Shelf for Folder {
 
     fn write<'a>(&'a self, list: &'a ListToWrite, over: Option<&'a str>) -> BoxFuture<'a, Result<Written, PortError>> {
         Box::pin(self.write_now(list, over))
+    }
+
+    fn manifest_of(&self, list: &ListToWrite) -> Option<Descriptor> {
+        Some(CacheManifest::of(&list.results, list.form).root.0)
     }
 
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {

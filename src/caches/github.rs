@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache::Store;
@@ -133,6 +133,7 @@ impl Github {
         }
         Ok(is_any.then(|| Found {
             version: version.to_string(),
+            manifest: None,
             results: match trouble {
                 Some(trouble) if results.is_empty() => Err(trouble),
                 _ => Ok(Arc::new(results)),

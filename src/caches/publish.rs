@@ -29,7 +29,8 @@ pub(super) enum Start {
     Anew,
 }
 
-/// Puts `ours` into the list of `shelf`; the blobs are there. `gone` are blobs known not to be.
+/// Puts `ours` into the list of `shelf`; the blobs are there. `gone` are blobs known not to be. Gives the manifest that the
+/// list is in then, where there are manifests.
 ///
 /// # Errors
 /// If the place fails, or never comes to rest.
@@ -39,11 +40,12 @@ pub(super) async fn publish(
     mut gone: HashSet<Digest>,
     mut start: Start,
     now: i64,
-) -> Result<(), PortError> {
+) -> Result<Option<Descriptor>, PortError> {
     let mut has_looked_for_gone = false;
     for _ in 0..TRIES {
         let found = read_list(shelf).await?;
         let version = found.as_ref().map(|found| found.version.clone());
+        let manifest = found.as_ref().and_then(|found| found.manifest.clone());
         // What cannot be read is written over.
         let there = found.and_then(|found| found.results.ok());
         let is_usable = there.is_some() && start == Start::Joining;
@@ -53,18 +55,18 @@ pub(super) async fn publish(
         };
         let Joined { results, is_new } = join(there, &ours.results, &gone, now);
         if (is_usable && !is_new) || (results.is_empty() && version.is_none()) {
-            return Ok(());
+            return Ok(manifest);
         }
         let form = ours.form;
         let list = ListToWrite { results, form };
         let began = Instant::now();
         match shelf.write(&list, version.as_deref()).await {
-            Ok(Written::Surely) => return Ok(()),
+            Ok(Written::Surely) => return Ok(shelf.manifest_of(&list)),
             Ok(Written::Perhaps(written)) => {
                 start = Start::Joining;
                 pause(began.elapsed() * 3).await;
                 if shelf.is_still(&written).await {
-                    return Ok(());
+                    return Ok(shelf.manifest_of(&list));
                 }
             }
             Ok(Written::No) => pause(began.elapsed()).await,

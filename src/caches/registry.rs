@@ -57,6 +57,7 @@ impl Repository {
                 // Something is there, and it is nothing that a name should lead to.
                 return Ok(Some(Found {
                     version: self.current().await?.unwrap_or_default(),
+                    manifest: None,
                     results: Err(source.to_string()),
                 }));
             }
@@ -73,6 +74,7 @@ impl Repository {
         };
         Ok(Some(Found {
             version: root.digest.to_string(),
+            manifest: Some(root),
             results: results.map(Arc::new),
         }))
     }
@@ -96,7 +98,7 @@ impl Repository {
         // An image that is pushed next to it is given them by the registry. Who cannot remember sends more.
         let _ = self.store.saw(&self.reference, &blobs);
         let version = root.digest.to_string();
-        self.last.is_now(&version, list).await;
+        self.last.is_now(&version, list, Some(root.clone())).await;
         Ok(Written::Perhaps(version))
     }
 }
@@ -169,6 +171,10 @@ impl Shelf for Repository {
 
     fn write<'a>(&'a self, list: &'a ListToWrite, over: Option<&'a str>) -> BoxFuture<'a, Result<Written, PortError>> {
         Box::pin(self.write_now(list, over))
+    }
+
+    fn manifest_of(&self, list: &ListToWrite) -> Option<Descriptor> {
+        Some(CacheManifest::of(&list.results, list.form).root.0)
     }
 
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>> {

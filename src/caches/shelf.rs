@@ -68,6 +68,11 @@ pub(crate) trait Shelf: Send + Sync {
     /// Puts a list there in the place of the version `over`.
     fn write<'a>(&'a self, list: &'a ListToWrite, over: Option<&'a str>) -> BoxFuture<'a, Result<Written, PortError>>;
 
+    /// The manifest that `list` is in once it is written, where there are manifests.
+    fn manifest_of(&self, _list: &ListToWrite) -> Option<Descriptor> {
+        None
+    }
+
     /// Opens a blob of this place.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<Blob, PortError>>;
 }
@@ -94,6 +99,8 @@ pub(crate) struct ListToWrite {
 pub(crate) struct Found {
     /// Which of those that the place has had.
     pub(crate) version: String,
+    /// The manifest that it is in, where there are manifests.
+    pub(crate) manifest: Option<Descriptor>,
     /// What is listed, or what is wrong with the list.
     pub(crate) results: Result<Arc<Vec<Listed>>, String>,
 }
@@ -119,10 +126,11 @@ impl Last {
         Ok(last.clone())
     }
 
-    /// A list was put there as this version.
-    pub(super) async fn is_now(&self, version: &str, list: &ListToWrite) {
+    /// A list was put there as this version, in this manifest.
+    pub(super) async fn is_now(&self, version: &str, list: &ListToWrite, manifest: Option<Descriptor>) {
         *self.0.lock().await = Some(Found {
             version: version.to_owned(),
+            manifest,
             results: Ok(Arc::new(list.results.clone())),
         });
     }

@@ -11,6 +11,7 @@ use std::path::Path;
 use export::Receipt;
 use frontend::Warning;
 
+use crate::deliver::Made;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::ui::text;
@@ -21,8 +22,8 @@ const MOST_LISTED: usize = 50;
 
 /// What there is to tell.
 pub(crate) struct Report<'a> {
-    /// What came out; nothing if it was no image, or if the build failed.
-    pub(crate) receipt: Option<&'a Receipt>,
+    /// What came out; nothing if the build failed.
+    pub(crate) made: Option<&'a Made>,
     /// Why it failed, if it did.
     pub(crate) failure: Option<&'a str>,
     /// The steps.
@@ -36,9 +37,11 @@ pub(crate) struct Report<'a> {
 /// # Errors
 /// When a file that is named cannot be written.
 pub(crate) fn tell(report: &Report<'_>, environment: &Environment) -> Result<(), CommandError> {
-    if let (Some(path), Some(receipt)) = (environment.path("GITHUB_OUTPUT"), report.receipt) {
+    if let (Some(path), Some(made)) = (environment.path("GITHUB_OUTPUT"), report.made)
+        && let Some(receipt) = &made.image
+    {
         let path = environment.absolute(Path::new(path));
-        let written = delimiter().and_then(|delimiter| append(&path, &outputs(receipt, &delimiter)));
+        let written = delimiter().and_then(|delimiter| append(&path, &outputs(made, receipt, &delimiter)));
         written.map_err(|error| failed(&path, &error))?;
     }
     if let Some(path) = environment.path("GITHUB_STEP_SUMMARY") {
@@ -65,9 +68,8 @@ fn delimiter() -> io::Result<String> {
 }
 
 /// With the names of docker/build-push-action.
-fn outputs(receipt: &Receipt, delimiter: &str) -> String {
-    let metadata =
-        serde_json::to_string_pretty(&export::metadata_json(receipt)).expect("metadata has only string keys");
+fn outputs(made: &Made, receipt: &Receipt, delimiter: &str) -> String {
+    let metadata = serde_json::to_string_pretty(&made.metadata()).expect("metadata has only string keys");
     format!(
         "imageid={}\ndigest={}\nmetadata<<{delimiter}\n{metadata}\n{delimiter}\n",
         receipt.id(),
@@ -82,7 +84,7 @@ fn page(report: &Report<'_>) -> String {
         None => "### rbuild: built\n\n".to_owned(),
     };
     out.push_str("| | |\n|---|---|\n");
-    if let Some(receipt) = report.receipt {
+    if let Some(receipt) = report.made.and_then(|made| made.image.as_ref()) {
         for name in &receipt.names {
             let _ = writeln!(out, "| image | {} |", code(&name.to_string()));
         }
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn outputs_have_the_names_of_the_usual_action() {
-        let text = outputs(&receipt(), "end_1");
+        let text = outputs(&Made::image(receipt()), &receipt(), "end_1");
         let (first, rest) = text.split_once("metadata<<end_1\n").unwrap();
         let expected = format!("imageid={}\ndigest={}\n", Digest::of(b"c"), Digest::of(b"m"));
         assert_eq!(first, expected);
@@ -180,7 +182,7 @@ mod tests {
             ..Ended::default()
         };
         let report = Report {
-            receipt: Some(&receipt()),
+            made: Some(&Made::image(receipt())),
             failure: None,
             ended: &ended,
             warnings: &[],
@@ -195,7 +197,7 @@ mod tests {
             "{shown}"
         );
         let report = Report {
-            receipt: None,
+            made: None,
             failure: Some("it\nfailed"),
             ..report
         };

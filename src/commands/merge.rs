@@ -18,7 +18,7 @@ use solver::{Failure, Reporter, Step};
 use super::{Setting, answer, find, store_failed};
 use crate::absent::Absent;
 use crate::cli::{MergeArgs, TransferArgs};
-use crate::deliver::{self, Told};
+use crate::deliver::{self, Made, Told};
 use crate::error::CommandError;
 use crate::images::{Images, Pull};
 use crate::interrupt::{Signals, TimeLimits};
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: MergeArgs, setting: &Setting) -> Result<ExitCode, 
     progress.finish();
     let receipt = Receipt::of(&merged?, target.names);
     if let Some(path) = &args.metadata_file {
-        deliver::write_metadata(&setting.environment.absolute(path), Some(&receipt))?;
+        deliver::write_metadata(&setting.environment.absolute(path), &Made::image(receipt.clone()))?;
     }
     if matches!(target.archive, Some(FileDest::Stdout)) {
         return Ok(ExitCode::SUCCESS);

@@ -4,18 +4,17 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
-use export::Receipt;
-
+use super::Made;
 use crate::error::CommandError;
 use crate::request::BuildRequest;
 
 /// Says what came out: the id to standard output when asked to be quiet, and the files of `--iidfile`,
 /// `--digest-file` and `--metadata-file`.
-pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<(), CommandError> {
+pub(crate) fn tell(request: &BuildRequest, made: &Made) -> Result<(), CommandError> {
     if let Some(path) = &request.metadata_file {
-        write_metadata(path, receipt)?;
+        write_metadata(path, made)?;
     }
-    let Some(receipt) = receipt else { return Ok(()) };
+    let Some(receipt) = &made.image else { return Ok(()) };
     if let Some(path) = &request.iidfile {
         replace(path, receipt.id().to_string().as_bytes()).map_err(|error| failed(path, &*error))?;
     }
@@ -35,9 +34,8 @@ pub(crate) fn tell(request: &BuildRequest, receipt: Option<&Receipt>) -> Result<
 ///
 /// # Errors
 /// If it cannot be written.
-pub(crate) fn write_metadata(path: &Path, receipt: Option<&Receipt>) -> Result<(), CommandError> {
-    let metadata = receipt.map_or_else(|| serde_json::json!({}), export::metadata_json);
-    let text = serde_json::to_vec_pretty(&metadata).expect("metadata has only string keys");
+pub(crate) fn write_metadata(path: &Path, made: &Made) -> Result<(), CommandError> {
+    let text = serde_json::to_vec_pretty(&made.metadata()).expect("metadata has only string keys");
     replace(path, &text).map_err(|error| failed(path, &*error))
 }
 

@@ -157,6 +157,48 @@ fn another_job_finds_everything_and_only_what_it_reads_moves() {
 }
 
 #[test]
+fn the_manifest_of_a_cache_is_told_with_the_result() {
+    let (Some(bases), Some(behind)) = (Bases::find(), Behind::start()) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let (context, file) = (context(&workshop), workshop.path("told.json"));
+    let told = |flags: &[&str]| {
+        let mut command = workshop.build(bases, &context);
+        command.args(["-o", "type=cacheonly", "--metadata-file"]).arg(&file);
+        progress(command.args(flags));
+        let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        told["cache.manifest"].clone()
+    };
+    assert!(told(&[]).is_null(), "no cache was exported");
+    // The second time nothing is written.
+    for _ in 0..2 {
+        let manifest = told(&[&behind.to()]);
+        assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        let url = format!("http://{}/v2/app/manifests/cache", behind.proxy.address);
+        let head = run(std::process::Command::new("curl").args([
+            "-sSI",
+            "-H",
+            "Accept: application/vnd.oci.image.manifest.v1+json",
+            &url,
+        ]));
+        assert!(head.contains(manifest["digest"].as_str().unwrap()), "{manifest} {head}");
+        assert!(
+            head.contains(&format!("Content-Length: {}", manifest["size"])),
+            "{manifest} {head}"
+        );
+    }
+    let folder = workshop.path("cache");
+    let local = format!("--cache-to=type=local,dest={}", folder.display());
+    let manifest = told(&[&behind.to(), &local]);
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
+    assert_eq!(
+        index["manifests"][0]["digest"], manifest["digest"],
+        "that of the last counts"
+    );
+}
+
+#[test]
 fn a_build_that_lacks_nothing_waits_for_no_list() {
     let (Some(bases), Some(behind)) = (Bases::find(), Behind::start()) else {
         return;

@@ -55,6 +55,7 @@ impl Shelf for Memory {
                 let results = state.results.clone();
                 results.map(|results| Found {
                     version: state.versions.to_string(),
+                    manifest: None,
                     results: Ok(Arc::new(results)),
                 })
             };
