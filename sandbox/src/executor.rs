@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Cancel, Error, Spec};
+use crate::{Cancel, Error, Gauge, Spec};
 
 /// Runs processes.
 pub trait Executor: Send + Sync {
@@ -15,6 +15,21 @@ pub trait Executor: Send + Sync {
     ///
     /// When the process could not be started, or was cancelled. A process that fails is no error: see [`Exit`].
     fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error>;
+
+    /// The same run, of whose memory `gauge` tells meanwhile, if it can be told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::run`].
+    fn run_measured(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+        _gauge: &Gauge,
+    ) -> Result<Exit, Error> {
+        self.run(spec, output, cancel)
+    }
 }
 
 /// From which of its outputs a process wrote.

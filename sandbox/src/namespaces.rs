@@ -15,7 +15,7 @@ use crate::stubs::{self, Stubs};
 use crate::supervisor::Supervisor;
 use crate::terminal::{RawMode, Size};
 use crate::wire::{Inbox, Order, Plan, Report, send};
-use crate::{Cancel, Error, Executor, Exit, Spec, Stdio, Stream, network, userns, users};
+use crate::{Cancel, Error, Executor, Exit, Gauge, Spec, Stdio, Stream, network, userns, users};
 
 /// How long a cancelled supervisor has to kill its step before it is killed itself.
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -47,6 +47,16 @@ impl Namespaces {
 
 impl Executor for Namespaces {
     fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
+        self.run_measured(spec, output, cancel, &Gauge::default())
+    }
+
+    fn run_measured(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+        gauge: &Gauge,
+    ) -> Result<Exit, Error> {
         let groups = Groups::of(spec, &self.shared)?;
         let plan = plan(spec, groups.membership().clone())?;
         let bell = cancel.listen().map_err(supervising("listen for the wish to stop"))?;
@@ -62,6 +72,7 @@ impl Executor for Namespaces {
             source,
         })?;
         let memory = Watch::begin();
+        let _reading = gauge.begin(groups.own());
         let exit = Supervised::start(&self.supervisor, &plan, groups.birth())
             .and_then(|supervised| supervised.accompany(output, &bell));
         stubs.remove();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use graph::SourceLines;
+use sandbox::Gauge;
 
 /// One line of progress: a vertex, or something the builder does for itself (`[internal] load metadata for …`,
 /// `exporting to image`). Numbered in the order of start, from 1: the `#5` of plain progress.
@@ -60,6 +61,13 @@ pub enum Event {
         step: StepId,
         /// A plain sentence.
         text: String,
+    },
+    /// A process of a step begins.
+    Running {
+        /// Of which step.
+        step: StepId,
+        /// Tells how much memory it takes.
+        gauge: Gauge,
     },
     /// A step ends.
     Finished {
@@ -201,6 +209,14 @@ impl Step {
         (self.sink)(Event::Note {
             step: self.id,
             text: text.into(),
+        });
+    }
+
+    /// Reports that a process of it begins, of whose memory the gauge tells.
+    pub fn running(&self, gauge: &Gauge) {
+        (self.sink)(Event::Running {
+            step: self.id,
+            gauge: gauge.clone(),
         });
     }
 

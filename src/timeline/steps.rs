@@ -43,7 +43,7 @@ impl Steps {
                 done,
                 ..
             } => self.moved(out, at, *step, (item, *current, *done)),
-            Event::Line { .. } => {}
+            Event::Line { .. } | Event::Running { .. } => {}
         }
     }
 

@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use sandbox::MemoryUse;
 use solver::{Event, Outcome, StepId};
 
 use super::Display;
@@ -223,7 +224,8 @@ impl<W: Write> Grouped<W> {
         let mut running: Vec<String> = Vec::new();
         for (_, state) in steps.running() {
             let since = text::seconds(now.saturating_sub(state.started));
-            running.push(format!("{} for {since}", self.service.disarmed(&state.name)));
+            let memory = state.gauge.read().map(memory).unwrap_or_default();
+            running.push(format!("{} for {since}{memory}", self.service.disarmed(&state.name)));
         }
         if running.is_empty() {
             return Ok(());
@@ -243,6 +245,15 @@ impl<W: Write> Grouped<W> {
             Some(heading) => writeln!(self.out, "#0 {heading}"),
             None => Ok(()),
         }
+    }
+}
+
+/// ` (memory 300.00MB, at most 512.00MB so far)`.
+fn memory(memory: MemoryUse) -> String {
+    let current = text::bytes(memory.current);
+    match memory.peak {
+        Some(peak) => format!(" (memory {current}, at most {} so far)", text::bytes(peak)),
+        None => format!(" (memory {current})"),
     }
 }
 

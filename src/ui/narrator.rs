@@ -38,6 +38,7 @@ impl Narrator {
         let after = at.saturating_sub(state.started);
         Some(match event {
             Event::Started { .. } => Word::Begin,
+            Event::Running { .. } => return None,
             Event::Line { text, .. } => Word::Line(format!("{} {}", text::stamp(after), text::harmless(text))),
             Event::Note { text, .. } => Word::Line(text::harmless(text.as_bytes())),
             Event::Moved { item, .. } => {

@@ -105,6 +105,7 @@ impl<W: Write + Send> Display for RawJson<W> {
                 Some(self.log(at, vertex, (number, text)))
             }
             Event::Note { text, .. } => Some(self.log(at, vertex, (2, text.as_bytes()))),
+            Event::Running { .. } => None,
             Event::Moved { item, .. } => {
                 let name = text::harmless(item.as_bytes());
                 self.status(at, vertex, state, &name)

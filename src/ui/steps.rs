@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use sandbox::Gauge;
 use solver::{Event, Failure, Outcome, StepId};
 
 use super::text;
@@ -27,6 +28,8 @@ pub(crate) struct StepState {
     pub(crate) log: VecDeque<LogLine>,
     /// What moves, in the order of first sight.
     pub(crate) items: Vec<Item>,
+    /// Tells how much memory its process takes.
+    pub(crate) gauge: Gauge,
 }
 
 /// A line a process wrote, made harmless.
@@ -111,6 +114,7 @@ impl Steps {
                 done,
                 ..
             } => state.move_item(at, item, (*current, *total, *done)),
+            Event::Running { gauge, .. } => state.gauge = gauge.clone(),
             Event::Finished { outcome, .. } => {
                 state.ended = Some(at);
                 state.outcome = Some(outcome.clone());
@@ -175,6 +179,7 @@ impl StepState {
             again: None,
             log: VecDeque::new(),
             items: Vec::new(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -243,6 +248,7 @@ pub(crate) fn step_of(event: &Event) -> StepId {
         | Event::Line { step, .. }
         | Event::Moved { step, .. }
         | Event::Note { step, .. }
+        | Event::Running { step, .. }
         | Event::Finished { step, .. } => *step,
     }
 }

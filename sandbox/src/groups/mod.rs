@@ -56,6 +56,8 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 pub(crate) struct Groups {
     directories: Vec<Arc<Directory>>,
+    /// How many of these, the first, are of this step alone.
+    own: usize,
     /// The group of the new hierarchy that it is born in.
     born: Option<OwnedFd>,
     membership: Membership,
@@ -67,6 +69,7 @@ impl Groups {
     pub(crate) fn of(spec: &Spec, shared: &Shared) -> Result<Groups, Error> {
         let mut groups = Groups {
             directories: Vec::new(),
+            own: 0,
             born: None,
             membership: Membership {
                 moved: Vec::new(),
@@ -76,6 +79,7 @@ impl Groups {
         };
         if spec.resources != Resources::default() {
             groups.limit(&spec.resources)?;
+            groups.own = groups.directories.len();
         }
         if spec.privileges == Privileges::Default && crate::userns::is_true_root() {
             groups.filter_devices(shared);
@@ -96,6 +100,12 @@ impl Groups {
     /// Where it can be seen afterwards whether the step wanted more memory than it may have.
     pub(crate) fn overrun(&self) -> Option<&Overrun> {
         self.overrun.as_ref()
+    }
+
+    /// The groups that no other step is in.
+    pub(crate) fn own(&self) -> Vec<PathBuf> {
+        let own = self.directories.iter().take(self.own);
+        own.map(|directory| directory.path().to_owned()).collect()
     }
 
     fn limit(&mut self, resources: &Resources) -> Result<(), Error> {

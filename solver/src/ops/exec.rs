@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cache::ActiveSnapshot;
 use graph::{ExecOp, NetworkMode, Process, Security, Ulimit};
-use sandbox::{Exit, Limit, Mount, Network, Privileges, Spec};
+use sandbox::{Exit, Gauge, Limit, Mount, Network, Privileges, Spec};
 
 use super::Work;
 use super::limit;
@@ -59,9 +59,10 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
             written = log.write(stream, bytes);
         }
     };
-    let solver = &work.solver;
+    let (solver, gauge) = (&work.solver, Gauge::default());
+    step.running(&gauge);
     let (outcome, is_late) = limit::within(solver.step_timeout, &solver.cancel, |cancel| {
-        solver.executor.run(&spec, &mut write, cancel)
+        solver.executor.run_measured(&spec, &mut write, cancel, &gauge)
     });
     drop(running);
     log.finish()?;

@@ -1,9 +1,10 @@
 //! A build as a job of a pipeline: what its service finds in the log and in its files.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Bases, Workshop, ends_with, progress};
+use crate::support::{Bases, Workshop, ends_with, progress, skipped};
 
 /// The same build with the progress that it chooses itself, as a job of GitHub's.
 fn job(workshop: &Workshop, bases: &Bases, context: &str, dockerfile: &str) -> Command {
@@ -74,6 +75,35 @@ fn a_job_tells_its_choices_its_steps_in_groups_and_its_results() {
         summary.contains("1 run in ") && summary.contains("FromAsCasing"),
         "{summary}"
     );
+}
+
+#[test]
+fn a_silent_step_with_a_limit_tells_its_memory() {
+    let Some(bases) = Bases::find() else { return };
+    if !rustix::process::geteuid().is_root() || !Path::new("/sys/fs/cgroup").exists() {
+        return skipped("root and control groups").unwrap_or_default();
+    }
+    let workshops = [Workshop::own(), Workshop::own()];
+    let dockerfile =
+        "FROM busybox\nRUN awk 'BEGIN { s = \"x\"; while (length(s) < 30000000) s = s s; system(\"sleep 32\") }'\n";
+    let said = std::thread::scope(|scope| {
+        let flags: [&[&str]; 2] = [&["--memory=300m"], &[]];
+        let jobs = workshops.iter().zip(flags).map(|(workshop, flags)| {
+            scope.spawn(move || progress(job(workshop, bases, "silent", dockerfile).args(flags)))
+        });
+        let jobs: Vec<_> = jobs.collect();
+        jobs.into_iter().map(|job| job.join().unwrap()).collect::<Vec<_>>()
+    });
+    let sign = |said: &str| {
+        let line = said.lines().find(|line| line.starts_with("#0 still running: "));
+        line.unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    let (limited, free) = (sign(&said[0]), sign(&said[1]));
+    assert!(
+        limited.contains(" for 3") && limited.contains("s (memory ") && limited.contains("MB"),
+        "{limited}"
+    );
+    assert!(!free.contains("(memory "), "nothing counts for it alone: {free}");
 }
 
 #[test]
