@@ -3,6 +3,8 @@
 //! Nothing is kept: files and helpers are asked at each challenge, so a login during a long build counts. Entries are read
 //! by a library; helpers are run by us (`helper.rs`), since the library waits for them without end.
 
+mod whereabouts;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use serde::Deserialize;
+
+pub use whereabouts::Whereabouts;
 
 use crate::Error;
 use crate::helper::{Helpers, Question};

@@ -47,7 +47,7 @@ mod upload;
 
 pub use client::{Client, ClientOptions};
 pub use connections::trusted_certificates;
-pub use credentials::CredentialSource;
+pub use credentials::{CredentialSource, Whereabouts};
 pub use error::Error;
 pub use explain::{ExplainedEndpoint, Inquiry, WantedScheme, Wants};
 pub use helper::Helpers;

@@ -9,17 +9,14 @@ use cache::{Amount, Limits};
 use export::records::CachePlace;
 use export::{ArchiveDest, FileDest, OutputSpec};
 use oci::Reference;
-use registry::CredentialSource;
+use registry::{CredentialSource, Whereabouts};
 use sandbox::Isolation;
-use serde_json::Value;
 
 use super::preamble::{Facts, Memory};
 use crate::commands::Setting;
 use crate::request::BuildRequest;
 
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY"];
-/// Under this name docker keeps the credentials of its own registry.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// Looks at all of it.
 pub(super) fn find(request: &BuildRequest, setting: &Setting, isolation: &Isolation) -> Facts {
@@ -45,10 +42,12 @@ pub(super) fn find(request: &BuildRequest, setting: &Setting, isolation: &Isolat
         certificates: request.certificates.clone(),
         credentials: registries(request)
             .into_iter()
-            .map(|host| {
-                let source = source_of_credentials(&host, &setting.registries.credentials);
-                (host, source)
+            .map(|name| {
+                let source = source_of_credentials(&name, &setting.registries.credentials);
+                (name.host().to_owned(), source)
             })
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect(),
         cache_from: request.cache_from.iter().map(ToString::to_string).collect(),
         cache_to: request
@@ -108,12 +107,12 @@ fn free_space(root: &Path) -> Option<u64> {
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Hosts of everything that the build names. The Dockerfile is looked through for FROM, and not understood: a name that a
+/// The images in registries that the build names. The Dockerfile is looked through for FROM, and not understood: a name that a
 /// variable makes is not among them.
-fn registries(request: &BuildRequest) -> BTreeSet<String> {
+fn registries(request: &BuildRequest) -> Vec<Reference> {
     let text = String::from_utf8_lossy(&request.dockerfile.text);
     let mut stages: Vec<String> = vec!["scratch".to_owned()];
-    let mut hosts = BTreeSet::new();
+    let mut names: Vec<Reference> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
         if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("from")) {
@@ -122,7 +121,7 @@ fn registries(request: &BuildRequest) -> BTreeSet<String> {
         let Some(name) = words.next() else { continue };
         let is_known = stages.iter().any(|stage| stage.eq_ignore_ascii_case(name));
         if !is_known && !name.contains('$') && !request.options.contexts.contains_key(name) {
-            hosts.extend(name.parse::<Reference>().map(|name| name.host().to_owned()));
+            names.extend(name.parse::<Reference>());
         }
         stages.extend(words.nth(1).map(str::to_owned));
     }
@@ -131,60 +130,28 @@ fn registries(request: &BuildRequest) -> BTreeSet<String> {
             options, push: true, ..
         } = output
         {
-            hosts.extend(options.names.iter().map(|name| name.host().to_owned()));
+            names.extend(options.names.iter().cloned());
         }
     }
     let places = request.cache_to.iter().map(|to| &to.place).chain(&request.cache_from);
     for place in places {
         if let CachePlace::Registry(name) = place {
-            hosts.insert(name.host().to_owned());
+            names.push(name.clone());
         }
     }
-    hosts
+    names
 }
 
 /// In words; no value, and no helper is asked.
-fn source_of_credentials(host: &str, sources: &[CredentialSource]) -> String {
-    let key = if host == "docker.io" { DOCKER_HUB } else { host };
+fn source_of_credentials(name: &Reference, sources: &[CredentialSource]) -> String {
     for source in sources {
-        let (place, text) = match source {
-            CredentialSource::Docker(path) | CredentialSource::Containers(path) => {
-                (path.display().to_string(), fs::read(path).ok())
-            }
-            CredentialSource::Text { name, text } => (name.clone(), Some(text.clone().into_bytes())),
-            CredentialSource::Login { name, host: of, .. } if of == host => return name.clone(),
-            CredentialSource::Login { .. } => continue,
-        };
-        let config = text.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let Some(config) = config else { continue };
-        let helper = config["credHelpers"][key]
-            .as_str()
-            .or_else(|| config["credHelpers"][host].as_str());
-        let helper = helper
-            .or_else(|| config["credsStore"].as_str())
-            .filter(|name| !name.is_empty());
-        if let Some(helper) = helper {
-            return format!("docker-credential-{helper}, if it has any ({place})");
-        }
-        let auths = config["auths"].as_object();
-        let has = auths.is_some_and(|auths| auths.keys().any(|name| is_for(name, key) || is_for(name, host)));
-        if has {
-            return place;
+        match source.whereabouts(name.host(), name.repository()) {
+            Some(Whereabouts::Here) => return source.to_string(),
+            Some(Whereabouts::Helper(program)) => return format!("`{program}`, if it has any ({source})"),
+            None => {}
         }
     }
     "none".to_owned()
-}
-
-/// Whether the name of an entry is of the host: `r.example`, `https://r.example`, `r.example/team`.
-fn is_for(name: &str, host: &str) -> bool {
-    let bare = |text: &str| {
-        let text = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .unwrap_or(text);
-        text.split('/').next().unwrap_or_default().to_owned()
-    };
-    name == host || bare(name) == bare(host)
 }
 
 fn budget(limits: Limits) -> String {
@@ -278,28 +245,26 @@ mod tests {
 
     #[test]
     fn credentials_are_told_by_their_source_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.json");
-        let login = CredentialSource::Login {
-            name: "TOKEN".to_owned(),
-            host: "g.example".to_owned(),
-            user: "u".to_owned(),
-            password: "secret".to_owned(),
-        };
-        let sources = [CredentialSource::Docker(file.clone()), login];
-        assert_eq!(source_of_credentials("r.example", &sources), "none");
-        assert_eq!(source_of_credentials("g.example", &sources), "TOKEN");
-        fs::write(
-            &file,
-            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"c2VjcmV0"}},"credHelpers":{"ecr.example":"ecr"}}"#,
-        )
-        .unwrap();
-        assert_eq!(source_of_credentials("docker.io", &sources), file.display().to_string());
-        assert_eq!(source_of_credentials("r.example", &sources), "none");
-        let by_helper = source_of_credentials("ecr.example", &sources);
-        assert!(
-            by_helper.starts_with("docker-credential-ecr, if it has any"),
-            "{by_helper}"
-        );
+        let text = r#"{"auths":{"r.example":{"auth":"c2VjcmV0"}},"credHelpers":{"ecr.example":"ecr"}}"#;
+        let sources = [
+            CredentialSource::Text {
+                name: "CONFIG".to_owned(),
+                text: text.to_owned(),
+            },
+            CredentialSource::Login {
+                name: "TOKEN".to_owned(),
+                host: "g.example".to_owned(),
+                user: "u".to_owned(),
+                password: "secret".to_owned(),
+            },
+        ];
+        for (name, told) in [
+            ("r.example/app", "`CONFIG`"),
+            ("g.example/app", "`TOKEN`"),
+            ("ecr.example/app", "`docker-credential-ecr`, if it has any (`CONFIG`)"),
+            ("other.example/app", "none"),
+        ] {
+            assert_eq!(source_of_credentials(&name.parse().unwrap(), &sources), told);
+        }
     }
 }
