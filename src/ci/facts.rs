@@ -55,7 +55,8 @@ pub(super) fn find(request: &BuildRequest, setting: &Setting, isolation: &Isolat
             .iter()
             .map(|to| format!("{} (mode {:?})", to.place, to.mode).to_lowercase())
             .collect(),
-        budget: budget(setting.limits()),
+        room: room(setting.limits()),
+        budget: request.cache_budget,
         outputs: request.outputs.iter().map(output).collect(),
     }
 }
@@ -154,7 +155,7 @@ fn source_of_credentials(name: &Reference, sources: &[CredentialSource]) -> Stri
     "none".to_owned()
 }
 
-fn budget(limits: Limits) -> String {
+fn room(limits: Limits) -> String {
     let amount = |amount: Amount| match amount {
         Amount::Bytes(size) => crate::ui::text::bytes(size),
         Amount::Percent(percent) => format!("{percent}% of the disk"),

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::ui::text::bytes;
 
@@ -33,7 +34,9 @@ pub(crate) struct Facts {
     pub(crate) cache_from: Vec<String>,
     pub(crate) cache_to: Vec<String>,
     /// In words: what is heeded of the disk.
-    pub(crate) budget: String,
+    pub(crate) room: String,
+    /// How long caches are waited for.
+    pub(crate) budget: Option<Duration>,
     /// In words, one each.
     pub(crate) outputs: Vec<String>,
 }
@@ -113,12 +116,14 @@ fn credentials(facts: &Facts) -> String {
 }
 
 fn caches(facts: &Facts) -> String {
+    let budget = facts.budget.map(|budget| format!("; waited for {budget:?} at most"));
     format!(
-        "cache: {}; read from {}; written to {}; {}",
+        "cache: {}; read from {}; written to {}{}; {}",
         facts.root.display(),
         or(&facts.cache_from, "nowhere else"),
         or(&facts.cache_to, "nowhere else"),
-        facts.budget
+        budget.unwrap_or_default(),
+        facts.room
     )
 }
 
@@ -151,7 +156,8 @@ mod tests {
             certificates: Some(PathBuf::from("/ca.pem")),
             credentials: vec![("r.example".to_owned(), "/c/config.json".to_owned())],
             cache_to: vec!["r.example/app:cache (mode max)".to_owned()],
-            budget: "no limit".to_owned(),
+            room: "no limit".to_owned(),
+            budget: Some(Duration::from_secs(30)),
             outputs: vec!["push r.example/app:1".to_owned()],
             ..Facts::default()
         };
@@ -163,7 +169,7 @@ mod tests {
                 "network: names by 127.0.0.53; proxy from HTTPS_PROXY, RUN gets none; the system's certificates and \
                  /ca.pem, also in RUN",
                 "credentials: r.example: /c/config.json",
-                "cache: /store; read from nowhere else; written to r.example/app:cache (mode max); no limit",
+                "cache: /store; read from nowhere else; written to r.example/app:cache (mode max); waited for 30s at most; no limit",
                 "output: push r.example/app:1",
             ]
         );
