@@ -21,8 +21,6 @@ use crate::error::CommandError;
 use crate::images::Images;
 use crate::request::BuildRequest;
 
-const LAYERS_AT_ONCE: usize = 4;
-
 /// Sees to it that the outputs of a build get what they need of a result that is not here.
 pub(crate) struct Absent {
     /// One name for each repository that shall have the image.
@@ -127,7 +125,7 @@ impl Absent {
         for layer in layers {
             looking.push(self.look_for(layer, from));
         }
-        let mut looked = stream::iter(looking).buffer_unordered(LAYERS_AT_ONCE);
+        let mut looked = stream::iter(looking).buffer_unordered(self.images.at_once());
         while let Some(answer) = looked.next().await {
             let (layer, is_there) = answer?;
             if !is_there && self.store.content(&layer.digest)?.is_none() {
@@ -158,7 +156,7 @@ impl Absent {
             fetching.push(self.fetch(from, layer, step));
         }
         stream::iter(fetching)
-            .buffer_unordered(LAYERS_AT_ONCE)
+            .buffer_unordered(self.images.at_once())
             .try_collect()
             .await
     }
