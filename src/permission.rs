@@ -5,6 +5,8 @@
 //! A cache whose errors are to be ignored, or that is waited for only so long, is not asked about: that it cannot be kept is told
 //! when it would be.
 //!
+//! For the registry of a cache that says nothing at all nobody waits long.
+//!
 //! A build that runs nothing therefore waits no longer than one round trip, and a build with nothing to push asks nobody.
 
 use std::collections::BTreeMap;
