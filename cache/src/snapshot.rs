@@ -1,15 +1,17 @@
 //! Snapshots: file trees that do not change any more, each a set of changes to its parent; and trees being made.
 
-use std::fmt;
+mod id;
+
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use oci::{ChainId, Descriptor, DiffId, Digest};
 use rusqlite::{OptionalExtension, params};
 use rustix::fs::Stat;
+
+pub use id::SnapshotId;
 
 use crate::error::{failed, index_failed};
 use crate::lease::Hold;
@@ -19,50 +21,6 @@ use crate::{Error, Owners, Store};
 
 /// How often another process may be quicker to record a stack of layers that is pruned before it can be used.
 const MOST_TRIES: usize = 100;
-
-/// Names one snapshot of one store. Random, never used again.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SnapshotId(u64, u64);
-
-impl SnapshotId {
-    /// The number of the lease of the process that made it.
-    pub(crate) fn lease(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:x}", self.0, self.1)
-    }
-}
-
-impl fmt::Debug for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The text is not a snapshot's name.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not the id of a snapshot")]
-pub struct NotASnapshotId(String);
-
-impl FromStr for SnapshotId {
-    type Err = NotASnapshotId;
-
-    fn from_str(text: &str) -> Result<SnapshotId, NotASnapshotId> {
-        let parse = || {
-            let (lease, number) = text.split_once('-')?;
-            let id = SnapshotId(
-                u64::from_str_radix(lease, 16).ok()?,
-                u64::from_str_radix(number, 16).ok()?,
-            );
-            (id.to_string() == text).then_some(id)
-        };
-        parse().ok_or_else(|| NotASnapshotId(text.to_owned()))
-    }
-}
 
 /// A finished file tree. Clones are cheap.
 #[derive(Clone, Debug)]
