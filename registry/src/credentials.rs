@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 pub use whereabouts::Whereabouts;
 
@@ -165,15 +166,16 @@ impl CredentialSource {
     }
 
     fn in_text(&self, text: &[u8], keys: &[String], helpers: &Helpers) -> Result<Option<Found>, Error> {
-        let malformed = |_| self.unreadable("it is not valid JSON of the expected form".to_owned());
-        let named: Named = serde_json::from_slice(text).map_err(malformed)?;
+        let malformed = || self.unreadable("it is not valid JSON of the expected form".to_owned());
+        let document: Map<String, Value> = serde_json::from_slice(text).map_err(|_| malformed())?;
+        let named = Named::deserialize(&document).map_err(|_| malformed())?;
         for key in keys {
-            if let Some(token) = registry_token(text, key) {
+            if let Some(token) = registry_token(&document, key) {
                 return Ok(Some(self.found(Credentials::RegistryToken(token))));
             }
             let entry = match named.of_host(key) {
                 Some(_) => None,
-                None => self.in_entries(text, key)?,
+                None => self.in_entries(&document, key)?,
             };
             let found = match (entry, named.of_host(key).or(named.of_all())) {
                 (Some(credentials), _) => Some(self.found(credentials)),
@@ -188,9 +190,9 @@ impl CredentialSource {
     }
 
     /// What the file itself has for a host.
-    fn in_entries(&self, text: &[u8], key: &str) -> Result<Option<Credentials>, Error> {
+    fn in_entries(&self, document: &Map<String, Value>, key: &str) -> Result<Option<Credentials>, Error> {
         Ok(
-            match docker_credential::get_credential_from_reader(&*entries(text, key), key) {
+            match docker_credential::get_credential_from_reader(&*entries(document, key), key) {
                 Ok(DockerCredential::IdentityToken(token)) => Some(Credentials::IdentityToken(token)),
                 Ok(DockerCredential::UsernamePassword(user, password)) if user.is_empty() && password.is_empty() => {
                     None
@@ -242,8 +244,7 @@ impl Named {
 }
 
 /// The token that an entry has for the registry itself, which the library does not know of.
-fn registry_token(text: &[u8], key: &str) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+fn registry_token(document: &Map<String, Value>, key: &str) -> Option<String> {
     let token = document.get("auths")?.get(key)?.get("registrytoken")?.as_str()?;
     (!token.is_empty()).then(|| token.to_owned())
 }
@@ -271,19 +272,17 @@ fn repository_keys(host: &str, repository: &str) -> Vec<String> {
 /// The file without helpers, and with one entry for the host that `key` is. Several can be meant by it,
 /// `https://host/v1/` and `https://host/v2/`, of which the library takes any, and another each time: here the first by the
 /// alphabet counts.
-fn entries(text: &[u8], key: &str) -> Vec<u8> {
-    let Ok(serde_json::Value::Object(mut document)) = serde_json::from_slice(text) else {
-        return text.to_owned();
-    };
-    document.retain(|name, _| name == "auths");
-    if let Some(entries) = document.get_mut("auths").and_then(|entries| entries.as_object_mut())
-        && !entries.contains_key(key)
-    {
+fn entries(document: &Map<String, Value>, key: &str) -> Vec<u8> {
+    let mut entries = document.get("auths").cloned().unwrap_or_default();
+    if let Some(entries) = entries.as_object_mut() {
         let meant = |name: &str| host_of(name) == without_alias(key);
-        let first = entries.keys().filter(|name| meant(name)).min().cloned();
+        let first = match entries.contains_key(key) {
+            true => Some(key.to_owned()),
+            false => entries.keys().filter(|name| meant(name)).min().cloned(),
+        };
         entries.retain(|name, _| !meant(name) || Some(name) == first.as_ref());
     }
-    serde_json::Value::Object(document).to_string().into_bytes()
+    serde_json::json!({ "auths": entries }).to_string().into_bytes()
 }
 
 /// The host that the library takes the name of an entry for.
@@ -385,6 +384,16 @@ mod tests {
         let (_folder, files) = files(docker, "{}");
         for _ in 0..20 {
             assert_eq!(user_for(&files, "h.example", "a").as_deref(), Some("one"));
+        }
+    }
+
+    #[test]
+    fn an_entry_without_credentials_is_not_made_up_for_by_others_of_the_host() {
+        let docker = r#"{"auths":{"h.example":{},"https://h.example/v1/":{"username":"one","password":"p"},
+            "https://h.example/v2/":{"username":"two","password":"q"}}}"#;
+        let (_folder, files) = files(docker, "{}");
+        for _ in 0..20 {
+            assert_eq!(user_for(&files, "h.example", "a"), None);
         }
     }
 
