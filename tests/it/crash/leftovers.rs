@@ -74,18 +74,19 @@ pub(super) fn verify(site: &Site, seen: &BTreeSet<PathBuf>) -> Result<(), String
     if mounts_of(site.store(), Path::new("/proc/self")) {
         return Err("mounts are left".to_owned());
     }
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        if seen.is_empty() {
-            break;
-        }
-        if let Some(kept) = namespaces(pid).intersection(seen).next() {
-            return Err(format!("process {pid} keeps namespace {}", kept.display()));
-        }
+    // One that is ending has no program any more, and its namespaces still.
+    if !eventually(PATIENCE, || keeper(seen).is_none()) {
+        return Err(format!("a namespace is kept: {:?}", keeper(seen)));
     }
     Ok(())
+}
+
+/// A process that has one of the namespaces that were seen, and which.
+fn keeper(seen: &BTreeSet<PathBuf>) -> Option<(i32, PathBuf)> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|_| !seen.is_empty())
+        .find_map(|pid| Some((pid, namespaces(pid).intersection(seen).next()?.clone())))
 }
 
 /// Whether anything below `store` is a mount in the namespace of a process.
