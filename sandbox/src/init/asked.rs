@@ -68,8 +68,7 @@ pub(super) fn put(root: &Root, mount: &Mount, devices: Devices) -> Result<(), Fa
             let scratch =
                 filesystem::new("tmpfs", &[("mode", "711")], attributes).during("make a file system for", target)?;
             write_secret(&scratch, &content.0, (*user, *group), *mode).during("write", target)?;
-            let secret = root.lift(&scratch, SECRET)?;
-            filesystem::restrict(&secret, READ_ONLY, Depth::One).during("make read-only", target)?;
+            let [secret] = root.lift(&scratch, [SECRET])?;
             root.put(secret, target, Kind::File)
         }
     }

@@ -113,30 +113,37 @@ impl Root {
     fn name_files(&self, plan: &Plan) -> Result<[(&'static str, OwnedFd); 2], Failure> {
         let scratch =
             filesystem::new("tmpfs", &[("mode", "755")], INERT).during("make a file system for", "/etc/hosts")?;
-        let file = |target: &'static str, name: &str, text: &str| {
-            write_file(scratch.as_fd(), name, text).during("write", target)?;
-            let mount = self.lift(&scratch, name)?;
-            filesystem::restrict(&mount, READ_ONLY, Depth::One).during("make read-only", target)?;
-            Ok::<_, Failure>((target, mount))
-        };
-        Ok([
-            file("/etc/resolv.conf", "resolv.conf", &plan.resolver)?,
-            file("/etc/hosts", "hosts", &plan.hosts)?,
-        ])
+        let [resolver, hosts] = ["resolv.conf", "hosts"];
+        write_file(scratch.as_fd(), resolver, &plan.resolver).during("write", "/etc/resolv.conf")?;
+        write_file(scratch.as_fd(), hosts, &plan.hosts).during("write", "/etc/hosts")?;
+        let [resolver, hosts] = self.lift(&scratch, [resolver, hosts])?;
+        Ok([("/etc/resolv.conf", resolver), ("/etc/hosts", hosts)])
     }
 
-    /// A mount of the file `name` of a file system that is mounted nowhere.
-    pub(super) fn lift(&self, scratch: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
-        if let Ok(mount) = filesystem::copy_at(scratch.as_fd(), name) {
-            return Ok(mount);
-        }
-        // Before Linux 6.15 it has to be mounted for that: for a moment, where the devices are.
-        self.put(scratch, "/dev", Kind::Directory)?;
-        let mount = filesystem::copy_at(scratch.as_fd(), name).during("copy the mount of", name)?;
-        fchdir(scratch)
-            .and_then(|()| unmount(".", UnmountFlags::DETACH))
-            .during("unmount", "/dev")?;
-        Ok(mount)
+    /// Read-only mounts of the files `names` of a file system that is mounted nowhere.
+    pub(super) fn lift<const N: usize>(&self, scratch: &OwnedFd, names: [&str; N]) -> Result<[OwnedFd; N], Failure> {
+        let copy_all = || {
+            let copies = names.map(|name| filesystem::copy_at(scratch.as_fd(), name));
+            let copies: Vec<OwnedFd> = copies.into_iter().collect::<io::Result<_>>()?;
+            for copy in &copies {
+                filesystem::restrict(copy, READ_ONLY, Depth::One)?;
+            }
+            Ok::<_, io::Error>(copies)
+        };
+        let copies = match copy_all() {
+            Ok(copies) => copies,
+            // Before Linux 6.15 it has to be mounted for that: for a moment, where the devices are. It cannot be mounted
+            // a second time.
+            Err(_) => {
+                self.put(scratch, "/dev", Kind::Directory)?;
+                let copies = copy_all().during("copy the mounts of", names.join(", "))?;
+                fchdir(scratch)
+                    .and_then(|()| unmount(".", UnmountFlags::DETACH))
+                    .during("unmount", "/dev")?;
+                copies
+            }
+        };
+        Ok(copies.try_into().expect("as many as there are names"))
     }
 
     fn mount_proc(&self) -> Result<(), Failure> {
@@ -200,6 +207,7 @@ impl Root {
             filesystem::restrict(folder, attributes, Depth::One).during("make read-only", CONTROL_GROUPS)
         };
         if let Share::Offers(_) = share
+            && filesystem::copy_of(&folder, Depth::One).is_ok()
             && mount_old_hierarchies(&folder, hierarchies, attributes).is_ok()
         {
             close(&folder)?;
