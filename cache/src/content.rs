@@ -17,6 +17,9 @@ use crate::error::{failed, index_failed};
 use crate::layer::Form;
 use crate::{BlobFile, Error, Snapshot, SnapshotId, Store, diff};
 
+/// How much of a file is copied at a time.
+const PIECE: usize = 256 * 1024;
+
 /// The bytes behind a digest.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -112,8 +115,8 @@ impl Content {
     pub fn copy_to(&self, out: &mut dyn Write) -> Result<(), Error> {
         match self {
             Content::File(blob) => {
-                let copied = std::fs::File::open(&blob.path).and_then(|mut file| io::copy(&mut file, out));
-                copied.map(drop).map_err(failed("copy", &blob.path))
+                let copied = std::fs::File::open(&blob.path).and_then(|file| copy(file, out));
+                copied.map_err(failed("copy", &blob.path))
             }
             Content::Archive(archive) => archive.copy_to(out),
         }
@@ -130,6 +133,19 @@ impl Content {
                 Ok(Box::new(file))
             }
             Content::Archive(archive) => Ok(Box::new(archive.open()?)),
+        }
+    }
+}
+
+/// Copies in pieces that no buffered writer keeps to itself first.
+fn copy(mut from: std::fs::File, to: &mut dyn Write) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => to.write_all(&piece[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Encoder {
             Compression::Uncompressed => Ok(Encoder::Plain(writer)),
             Compression::Gzip { level } => {
                 let level = level.unwrap_or(DEFAULT_GZIP).min(9);
-                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)?))
+                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)))
             }
             Compression::Zstd { level } => {
                 let level = level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22);

@@ -23,22 +23,22 @@ const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 pub(crate) const PLAIN: &str = "uncompressed";
 const UNTIL: &str = " until ";
 
-pub(crate) const DEFAULT_GZIP: u32 = 3;
-pub(crate) const DEFAULT_ZSTD: i32 = 3;
+pub(crate) const DEFAULT_GZIP: u32 = 1;
+pub(crate) const DEFAULT_ZSTD: i32 = 2;
 
-/// How a layer's archive is compressed. Levels are those of zlib and zstd.
+/// How a layer's archive is compressed. Levels are those of libdeflate and zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// A plain tar.
     Uncompressed,
     /// What everything reads.
     Gzip {
-        /// 0 to 9; 3 where not given.
+        /// 0 to 9; 1 where not given.
         level: Option<u32>,
     },
     /// Smaller and faster, for registries and runtimes of this decade.
     Zstd {
-        /// 1 to 22; 3 where not given.
+        /// 1 to 22; 2 where not given.
         level: Option<i32>,
     },
 }
