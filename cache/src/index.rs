@@ -6,6 +6,8 @@
 //!
 //! The statements live with the nouns they are about (`blob.rs`, `snapshot.rs`, …); here is only how to reach them.
 
+mod map;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,6 +97,7 @@ impl Index {
     }
 
     fn try_to_open(path: &Path) -> Result<Index, Error> {
+        let has_holes = map::has_holes(path)?;
         let mut connection = Connection::open(path).map_err(index_failed("open the database"))?;
         connection.busy_timeout(PATIENCE).map_err(index_failed("wait"))?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -112,6 +115,9 @@ impl Index {
             upgrade(&mut connection)?;
         }
         check(&connection, path)?;
+        if has_holes {
+            map::fill_holes(path)?;
+        }
         Ok(Index {
             connection: Mutex::new(connection),
             journal: path.with_extension("db-wal"),

@@ -1,6 +1,7 @@
 //! Locks by name, across threads and processes, so that equal work is done once.
 //!
-//! A lock is a file under `locks/` held by `flock`; it ends with its holder. The file is removed by whoever holds it,
+//! A lock is a file under `locks/` held by `flock`; it ends with its holder. The file is removed by whoever holds it
+//! (what cannot be removed is left to the sweep after the end of the process),
 //! so whoever gets it must look whether it is still the file of that name. In it stands who holds it and for what, so that
 //! those who wait can say for whom.
 
@@ -24,6 +25,7 @@ const LONGEST: u64 = 4096;
 /// Held while one process works on one key. Dropping it lets the next one in.
 #[derive(Debug)]
 pub struct KeyLock {
+    store: Store,
     path: PathBuf,
     locked: File,
 }
@@ -39,7 +41,10 @@ pub enum Attempt {
 
 impl Drop for KeyLock {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => self.store.lease().outlive(),
+            _ => {}
+        }
     }
 }
 
@@ -58,7 +63,7 @@ impl Store {
     /// If the lock file cannot be made.
     pub fn try_lock(&self, key: &CacheKey, about: &str) -> Result<Attempt, Error> {
         let path = self.path("locks").join(key.0.hex());
-        match take(&path, FlockOperation::NonBlockingLockExclusive)? {
+        match self.take(&path, FlockOperation::NonBlockingLockExclusive)? {
             Some(mut lock) => {
                 // Nobody is kept from working by others not knowing.
                 let _ = sign(&mut lock.locked, about);
@@ -73,7 +78,7 @@ impl Store {
         let locks = self.path("locks");
         for name in names(&locks)? {
             if format!("sha256:{name}").parse::<Digest>().is_ok() {
-                drop(take(&locks.join(name), FlockOperation::NonBlockingLockExclusive)?);
+                drop(self.take(&locks.join(name), FlockOperation::NonBlockingLockExclusive)?);
             }
         }
         Ok(())
@@ -83,34 +88,35 @@ impl Store {
     pub(crate) fn lock_name(&self, name: &Digest) -> Result<KeyLock, Error> {
         let path = self.path("locks").join(name.hex());
         loop {
-            if let Some(lock) = take(&path, FlockOperation::LockExclusive)? {
+            if let Some(lock) = self.take(&path, FlockOperation::LockExclusive)? {
                 return Ok(lock);
             }
         }
     }
-}
 
-/// `None` if somebody else holds the lock, or removed its file while we waited.
-fn take(path: &Path, operation: FlockOperation) -> Result<Option<KeyLock>, Error> {
-    loop {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(failed("open", path))?;
-        match flock(&file, operation) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(failed("lock", path)(error)),
-        }
-        let locked = file.metadata().map_err(failed("read", path))?;
-        let named = std::fs::metadata(path);
-        if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
-            return Ok(Some(KeyLock {
-                path: path.to_owned(),
-                locked: file,
-            }));
+    /// `None` if somebody else holds the lock, or removed its file while we waited.
+    fn take(&self, path: &Path, operation: FlockOperation) -> Result<Option<KeyLock>, Error> {
+        loop {
+            let file = File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(failed("open", path))?;
+            match flock(&file, operation) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(failed("lock", path)(error)),
+            }
+            let locked = file.metadata().map_err(failed("read", path))?;
+            let named = std::fs::metadata(path);
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
+                return Ok(Some(KeyLock {
+                    store: self.clone(),
+                    path: path.to_owned(),
+                    locked: file,
+                }));
+            }
         }
     }
 }

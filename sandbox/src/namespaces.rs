@@ -75,8 +75,13 @@ impl Executor for Namespaces {
         let _reading = gauge.begin(groups.own());
         let exit = Supervised::start(&self.supervisor, &plan, groups.birth())
             .and_then(|supervised| supervised.accompany(output, &bell));
-        stubs.remove();
+        let removed = stubs.remove();
         let exit = exit?;
+        removed.map_err(|source| Error::Setup {
+            doing: "remove what was made for mounts".to_owned(),
+            path: spec.root.clone(),
+            source,
+        })?;
         Ok(
             match groups
                 .overrun()

@@ -42,11 +42,16 @@ impl Stubs {
         Ok(Stubs(stubs))
     }
 
-    /// Removes those that are empty. One that cannot be removed stays: the process may have taken it over.
-    pub(crate) fn remove(self) {
+    /// Removes those that are empty. What is not stays: the process has taken it over.
+    ///
+    /// # Errors
+    /// The first failure. What then stays would be in the image, as if the process had made it.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        let mut outcome = Ok(());
         for stub in self.0.into_iter().rev() {
-            let _ = stub.remove();
+            outcome = outcome.and(stub.remove());
         }
+        outcome
     }
 }
 
@@ -57,8 +62,8 @@ impl Stub {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let Some(parent) = levels.last() else { break };
             match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-                // Made in a file system that was mounted over it.
-                Err(Errno::NOENT) => break,
+                // Made in a file system that was mounted over it, or replaced by the process.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break,
                 level => levels.push(level?),
             }
         }
@@ -68,10 +73,14 @@ impl Stub {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 found => found?,
             };
-            match found {
-                (FileType::Directory, _) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?,
-                (FileType::RegularFile, 0) => rustix::fs::unlinkat(directory, name, AtFlags::empty())?,
+            let removed = match found {
+                (FileType::Directory, _) => rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR),
+                (FileType::RegularFile, 0) => rustix::fs::unlinkat(directory, name, AtFlags::empty()),
                 _ => return Ok(()),
+            };
+            match removed {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
+                removed => removed?,
             }
             rustix::fs::futimens(directory, &times)?;
         }
@@ -104,7 +113,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let stubs = Stubs::note(root.path(), ["/dev/deep/er", "/dev/kept/x"].into_iter()).unwrap();
         fs::create_dir(root.path().join("dev")).unwrap();
-        stubs.remove();
+        stubs.remove().unwrap();
         assert!(tree(root.path()).is_empty());
     }
 
@@ -130,7 +139,7 @@ mod tests {
             find_or_make(directory.as_fd(), Path::new(target), Kind::File).unwrap();
         }
         fs::write(root.path().join("written"), "by the process").unwrap();
-        stubs.remove();
+        stubs.remove().unwrap();
 
         let written = root.path().join("written").display().to_string();
         let left: Vec<String> = tree(root.path()).into_iter().filter(|path| *path != written).collect();

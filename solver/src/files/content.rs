@@ -49,7 +49,7 @@ pub(super) fn digest(root: &Root, entry: &Entry, buffer: &mut [u8]) -> Result<Co
         };
     }
     let mut digest = *hasher.finalize().as_bytes();
-    if let Some(capability) = capability(&file) {
+    if let Some(capability) = capability(&file).at("read the capability of", &entry.path)? {
         let mut hasher = blake3::Hasher::new_derive_key("rbuild file with capability v1");
         hasher.update(&digest).update(&capability);
         digest = *hasher.finalize().as_bytes();
@@ -61,10 +61,17 @@ pub(super) fn digest(root: &Root, entry: &Entry, buffer: &mut [u8]) -> Result<Co
 }
 
 /// The file capability, as the kernel writes it. A file system without such has none.
-pub(super) fn capability(file: &OwnedFd) -> Option<Vec<u8>> {
+pub(super) fn capability(file: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    use rustix::io::Errno;
     let mut value = [0_u8; 64];
-    let length = rustix::fs::fgetxattr(file, CAPABILITY, &mut value[..]).ok()?;
-    Some(value[..length].to_vec())
+    match rustix::fs::fgetxattr(file, CAPABILITY, &mut value[..]) {
+        Ok(length) => Ok(Some(value[..length].to_vec())),
+        // Network file systems of contexts have several words for no.
+        Err(
+            Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS,
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives a file a capability, where the file system and the user's rights allow it.

@@ -265,7 +265,7 @@ fn finish(
     if given || !made.as_asked || file.mode & (0o7000 | mask()) != 0 {
         rustix::fs::fchmod(new, Mode::from_raw_mode(file.mode)).at("change the mode of", &file.path)?;
     }
-    if let Some(capability) = content::capability(original) {
+    if let Some(capability) = content::capability(original).at("read the capability of", &file.path)? {
         content::set_capability(new, &capability).at("set the capability of", &file.path)?;
     }
     rustix::fs::futimens(new, &times(file.entry.modified)).at("set the time of", &file.path)
