@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,11 +22,15 @@ pub(super) struct Process {
 /// All processes of the site: rbuild, its helpers, and what runs in steps.
 pub(super) fn processes(site: &Site) -> Vec<Process> {
     let mut found = Vec::new();
+    // By the file and not by its name: the supervisor runs from a mount of the file that has no place.
+    let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let rbuild = file(site.binary());
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let is_rbuild = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == site.binary());
+        let exe = file(&entry.path().join("exe"));
+        let is_rbuild = exe.is_some() && exe == rbuild;
         let is_marked = || {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             let mark = format!("{MARK}=step");
