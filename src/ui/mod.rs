@@ -22,7 +22,7 @@ pub(crate) mod text;
 mod tty;
 mod warnings;
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Stderr, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -45,6 +45,8 @@ use steps::Steps;
 const QUEUE: usize = 4096;
 /// Bytes of lines that may wait to be shown. Lines may be long, and are not kept in memory by the thousand then.
 const QUEUE_BYTES: usize = 4 << 20;
+/// Bytes of lines that are written at once.
+const OUTPUT: usize = 32 << 10;
 /// How often the picture is renewed.
 const REFRESH: Duration = Duration::from_millis(100);
 
@@ -108,12 +110,12 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
     let display: Box<dyn Display> = match mode {
         Mode::Tty => Box::new(tty::Tty::new(screen, heading)),
         Mode::Auto if screen.is_terminal => Box::new(tty::Tty::new(screen, heading)),
-        Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr(), heading.to_owned())),
+        Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(out(), heading.to_owned())),
         Mode::Grouped(service) => {
-            let (out, start) = (io::stderr(), jiff::Timestamp::now());
-            Box::new(grouped::Grouped::new(out, service, start, heading.to_owned()))
+            let start = jiff::Timestamp::now();
+            Box::new(grouped::Grouped::new(out(), service, start, heading.to_owned()))
         }
-        Mode::RawJson => Box::new(rawjson::RawJson::new(io::stderr(), jiff::Timestamp::now())),
+        Mode::RawJson => Box::new(rawjson::RawJson::new(out(), jiff::Timestamp::now())),
         Mode::Quiet | Mode::None => Box::new(quiet::Quiet),
     };
     let (sender, receiver) = sync_channel(QUEUE);
@@ -127,6 +129,11 @@ pub(crate) fn start(mode: Mode, screen: &Screen, heading: &str) -> (Reporter, Ui
         let _ = events.send(Message::Event(Instant::now(), event));
     })));
     (reporter, UiHandle { sender, thread })
+}
+
+/// Stderr for many short lines; what writes to it flushes it whenever it has written all there is.
+fn out() -> BufWriter<Stderr> {
+    BufWriter::with_capacity(OUTPUT, io::stderr())
 }
 
 /// Says something before there is progress. With stderr gone there is nobody to tell.

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// A line a process wrote, as a terminal would end up showing it: without escape sequences and control characters, and
 /// after a carriage return only what was written last (progress bars redraw their line that way).
 pub(crate) fn harmless(line: &[u8]) -> String {
+    if let Some(plain) = plain(line) {
+        return plain.to_owned();
+    }
     let text = String::from_utf8_lossy(line);
     let shown = text.trim_end_matches(['\r', '\n']);
     let last = shown.rsplit('\r').find(|part| !part.is_empty()).unwrap_or("");
@@ -27,6 +30,12 @@ pub(crate) fn harmless(line: &[u8]) -> String {
         }
     }
     out
+}
+
+/// What most lines are, seen at once: printable ASCII.
+fn plain(line: &[u8]) -> Option<&str> {
+    let is_plain = line.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    std::str::from_utf8(line).ok().filter(|_| is_plain)
 }
 
 /// The same for a text of several lines, all of whose ends are kept.
