@@ -1,7 +1,7 @@
 //! rbuild, or a part of it, is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -180,7 +180,7 @@ fn kill_after(
         // It may have ended.
         let _ = Pid::from_raw(*victim).map(|pid| kill_process(pid, Signal::KILL));
     }
-    let said = wait(&mut child)?;
+    let said = wait(site, &mut child)?;
     if victims.is_empty() {
         return Ok(None);
     }
@@ -230,7 +230,7 @@ fn kill_at_call(site: &Site, task: Task, draw: &mut Draw) -> Result<Option<Kille
     let reach = *draw.one_of(&[Reach::Rbuild, Reach::Rbuild, Reach::Everything]);
     let mut command = strace::command(site, task, (call, "signal=KILL", &when.to_string()), reach);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let said = wait(&mut child)?;
+    let said = wait(site, &mut child)?;
     if said.succeeded {
         return Ok(None);
     }
@@ -268,8 +268,8 @@ impl Said {
     }
 }
 
-/// Waits for the end; what takes too long is killed and is an error.
-pub(super) fn wait(child: &mut Child) -> Result<Said, String> {
+/// Waits for the end; what takes too long is killed with all that it started, and is an error that has its words.
+pub(super) fn wait(site: &Site, child: &mut Child) -> Result<Said, String> {
     let mut stderr = child.stderr.take().unwrap();
     let words = std::thread::spawn(move || {
         let mut words = Vec::new();
@@ -282,9 +282,12 @@ pub(super) fn wait(child: &mut Child) -> Result<Said, String> {
             break status;
         }
         if Instant::now() > end {
-            let _ = Command::new("kill").args(["-9", &child.id().to_string()]).status();
+            let _ = child.kill();
             let _ = child.wait();
-            return Err("it hangs".to_owned());
+            for process in processes(site) {
+                let _ = Pid::from_raw(process.pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
+            return Err(format!("it hangs:\n{}", words.join().unwrap()));
         }
         std::thread::sleep(Duration::from_millis(2));
     };
