@@ -155,7 +155,7 @@ impl<W: Write> Diff<W> {
             };
             let length = name.len();
             let descent = match here {
-                Here::Brought(stat) if !is_whiteout(&stat) => {
+                Here::Brought(stat) if !is_whiteout(&path, &stat)? => {
                     name.extend_from_slice(child.as_bytes());
                     let (place, hides) = (&level.place, level.hides);
                     self.entry(place, &Found { path, stat }, (&mut name, shown, hides), length)?
@@ -404,7 +404,8 @@ fn same(here: &Found, below: &Found) -> Result<bool, Error> {
     Ok(a.st_mtime_nsec != 0 || same_content(&here.path, &below.path)?)
 }
 
-fn same_content(here: &Path, below: &Path) -> Result<bool, Error> {
+/// Whether two files have the same bytes.
+pub(crate) fn same_content(here: &Path, below: &Path) -> Result<bool, Error> {
     let open = |path: &Path| File::open(path).map(io::BufReader::new).map_err(failed("read", path));
     let (mut a, mut b) = (open(here)?, open(below)?);
     loop {

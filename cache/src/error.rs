@@ -107,6 +107,12 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Owners that are recorded beside the files get lost in copies.
+    #[error(
+        "trees of the store in `{0}` cannot be copied: whose files are is only recorded there, and would not be so in a \
+         copy"
+    )]
+    CopiesOfRecords(PathBuf),
     /// More layers than the kernel can stack.
     #[error("an image of {0} layers cannot be mounted: the kernel stacks at most 500")]
     TooManyLayers(usize),

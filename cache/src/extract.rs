@@ -25,7 +25,8 @@ use rustix::io::Errno;
 
 use self::inode::{PERMISSIONS, copy_up, create, dress, make_node, own_at, write_file};
 use crate::Owners;
-use crate::overlay::{is_whiteout, make_opaque, timestamps};
+use crate::overlay::{is_whiteout, make_opaque, mark_removed, timestamps};
+use crate::owner::place;
 use crate::tar_reader::{Entry, Kind, TarError, TarReader};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -175,7 +176,7 @@ impl Extraction {
             return Ok(());
         };
         let name = text(name)?;
-        if stat(&parent, &name)?.is_some_and(|there| is_whiteout(&there)) {
+        if is_marked(&parent, &name, stat(&parent, &name)?)? {
             rustix::fs::unlinkat(&parent, &name, AtFlags::empty()).map_err(step("take back a removal"))?;
         }
         Ok(())
@@ -237,8 +238,7 @@ impl Extraction {
                 let path = clean(&[parent, b"/", removed.to_bytes()].concat());
                 self.note(path.len())?;
                 self.removed.push(path);
-                rustix::fs::mknodat(&directory, &removed, FileType::CharacterDevice, Mode::empty(), 0)
-                    .map_err(step("mark the name as removed"))
+                mark_removed(&*directory, &*removed).map_err(step("mark the name as removed"))
             }
             // The mark is about the layers below, not about what this layer brings.
             Some(there) if is_directory(&there) => mark_opaque(&open_child(&directory, &removed)?),
@@ -252,11 +252,12 @@ impl Extraction {
             Ok(()) => false,
             Err(Errno::EXIST) => {
                 let there = stat(parent, name)?;
+                let is_marked = is_marked(parent, name, there)?;
                 if !there.is_some_and(|there| is_directory(&there)) {
                     self.clear(parent, name)?;
                     rustix::fs::mkdirat(parent, name, mode).map_err(step("make the directory"))?;
                 }
-                there.is_some_and(|there| is_whiteout(&there))
+                is_marked
             }
             Err(error) => return Err(step("make the directory")(error)),
         };
@@ -280,10 +281,13 @@ impl Extraction {
             Err(Errno::NOENT | Errno::NOTDIR) => None,
             Err(error) => return Err(step("open the link's target")(error)),
         };
-        let Some((target_parent, there)) = there.filter(|(_, stat)| !is_whiteout(stat)) else {
-            self.note(path.len() + target.len())?;
-            self.links_below.push((path.to_vec(), target.to_vec()));
-            return Ok(());
+        let (target_parent, there) = match there {
+            Some((parent, there)) if !is_marked(&parent, &target_name, Some(there))? => (parent, there),
+            _ => {
+                self.note(path.len() + target.len())?;
+                self.links_below.push((path.to_vec(), target.to_vec()));
+                return Ok(());
+            }
         };
         if is_directory(&there) {
             return Err(Refused::Entry("it is a hard link to a directory".to_owned()));
@@ -437,6 +441,15 @@ fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
+/// Whether what is there under a name marks it as removed.
+fn is_marked(parent: &OwnedFd, name: &CStr, there: Option<Stat>) -> Result<bool, Refused> {
+    let refused = |error| Refused::Entry(format!("cannot look at an earlier entry: {error}"));
+    match there {
+        Some(there) => is_whiteout(&place(parent.as_fd(), name.to_bytes()), &there).map_err(refused),
+        None => Ok(false),
+    }
+}
+
 fn open_child(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(step("open the directory"))
@@ -444,7 +457,7 @@ fn open_child(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
 
 /// Makes a directory that no entry describes; over a removed name one that hides what is below.
 fn make_parent(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
-    let removed = stat(parent, name)?.is_some_and(|there| is_whiteout(&there));
+    let removed = is_marked(parent, name, stat(parent, name)?)?;
     if removed {
         rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(step("make its directory"))?;
     }

@@ -7,7 +7,7 @@
 //! ├── blobs/sha256/<hex>           content by digest, as in an OCI layout; plain layers of ours are not written
 //! ├── snapshots/<id>/              the files of one snapshot, without those below it
 //! ├── active/<lease>-<n>/          snapshots being made: upper, work, merged
-//! ├── tmp/<lease>-<n>              files being written, mount points, trees being removed
+//! ├── tmp/<lease>-<n>              files being written, mount points, copies of trees, trees being removed
 //! ├── leases/<lease>               locked while its process lives; lists what it holds
 //! ├── locks/                       `gc` (see `gate.rs`), and one for each key or layer being worked on
 //! ├── logs/<build>/<name>          full output of steps
@@ -19,7 +19,8 @@
 //! **Snapshots are overlay layers.** A snapshot directory holds what an overlay's upper directory would hold: a removed
 //! name is a character device 0:0, a directory that hides the ones below has the attribute `user.overlay.opaque=y`.
 //! Overlays are always mounted with `userxattr`, so one form serves root and user namespaces. What a step changed is
-//! its upper directory: nothing is ever compared by walking whole roots.
+//! its upper directory: nothing is ever compared by walking whole roots. Where nothing can be mounted that is done
+//! nevertheless, on copies, and comes to the same directories; see `copied.rs`.
 //!
 //! **Nothing waits for the disk.** Files are written under a temporary name and renamed, so that a killed process never
 //! leaves half a file under a name that counts. They are not synced one by one: that only matters when the *kernel* goes
@@ -37,6 +38,7 @@
 mod blob;
 mod blocks;
 mod content;
+mod copied;
 mod diff;
 mod directory;
 mod encoder;
@@ -68,8 +70,10 @@ mod tar_reader;
 mod tar_writer;
 #[doc(hidden)]
 pub mod testing;
+mod tree;
 mod unpack;
 mod usage;
+mod views;
 
 pub use blob::{BlobFile, BlobWriter};
 pub use content::{Content, LayerArchive};
@@ -80,7 +84,7 @@ pub use gc::{Prune, Pruned};
 pub use image::StoredImage;
 pub use layer::{Compression, Layer};
 pub use lock::{Attempt, KeyLock};
-pub use overlay::{MOST_LAYERS, Tree};
+pub use overlay::MOST_LAYERS;
 pub use owner::{Owner, Owners, Ownership};
 pub use probe::Probe;
 pub use record::{CacheKey, Record};
@@ -88,5 +92,7 @@ pub use scratch::Scratch;
 pub use snapshot::{ActiveSnapshot, Snapshot, SnapshotId};
 pub use space::{Amount, Holding, Limits, default_min_free};
 pub use store::Store;
+pub use tree::Tree;
 pub use unpack::UnpackedLayer;
 pub use usage::{Usage, UsageKind, User};
+pub use views::Views;

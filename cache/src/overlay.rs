@@ -3,6 +3,9 @@
 //! Every overlay has the store's empty directory at the bottom: a mount needs two directories, and one whose only
 //! layer has whiteouts at its root must not show them. Options are those that keep the upper directory a plain set of
 //! changes: no redirects, no metadata-only copies, no index.
+//!
+//! A removed name is a character device 0:0. A file system that is an overlay itself, as the root of a container is, keeps
+//! that to itself; there the kernel's other mark stands for it, an empty file with the attribute `user.overlay.whiteout`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CString, OsStr, OsString};
@@ -14,53 +17,20 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::error::failed;
-use crate::{Error, Owners, Snapshot, Store};
+use crate::tree::View;
+use crate::{Error, Owners, Snapshot, Store, Tree};
 
 /// No stack has so many layers: the kernel's limit.
 pub const MOST_LAYERS: usize = 500;
 /// The kernel's limit for one string option of the new mount interface, less some.
 const LONGEST_OPTION: usize = 250;
 const OPAQUE: &str = "user.overlay.opaque";
-
-/// A mounted view of a snapshot, unmounted when dropped.
-#[derive(Debug)]
-pub struct Tree {
-    path: PathBuf,
-    owners: Owners,
-    /// A mount point made for this tree alone.
-    own_mount_point: bool,
-    /// Keeps the lease that the mount point is named after.
-    _store: Store,
-}
-
-impl Tree {
-    /// The root of the view.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whose its files are.
-    #[must_use]
-    pub fn owners(&self) -> &Owners {
-        &self.owners
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        // Whoever still has files open in there may go on: the mount vanishes with the last of them.
-        let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-        if self.own_mount_point {
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
-}
+const REMOVED: &str = "user.overlay.whiteout";
 
 /// The writable part of an overlay.
 pub(crate) struct Writable<'a> {
@@ -90,12 +60,10 @@ pub(crate) fn mount(
         source: source.into(),
     };
     mount_directories(&lowers, writable, &path).map_err(refused)?;
-    Ok(Tree {
+    let view = View::Mounted {
         own_mount_point: writable.is_none(),
-        path,
-        owners,
-        _store: store.clone(),
-    })
+    };
+    Ok(Tree::new(path, owners, view, store))
 }
 
 /// Mounts directories, the highest first.
@@ -176,9 +144,30 @@ fn shorten(directory: &Path) -> Result<(OwnedFd, String), Errno> {
     Ok((descriptor, short))
 }
 
-/// Whether this is how overlays mark a removed name.
-pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+/// Whether what is at `path` is how overlays mark a removed name.
+pub(crate) fn is_whiteout(path: &Path, stat: &Stat) -> Result<bool, Error> {
+    let is_empty = || stat.st_size == 0 && stat.st_mode & 0o7777 == 0;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => Ok(stat.st_rdev == 0),
+        FileType::RegularFile if is_empty() => match rustix::fs::lgetxattr(path, REMOVED, &mut [0; 1][..]) {
+            Ok(_) | Err(Errno::RANGE) => Ok(true),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(failed("read the attributes of", path)(error)),
+        },
+        _ => Ok(false),
+    }
+}
+
+/// Marks `name`, which is not there, as removed.
+pub(crate) fn mark_removed(directory: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<(), Errno> {
+    match rustix::fs::mknodat(&directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        Err(Errno::PERM) => {}
+        outcome => return outcome,
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&directory, name, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::fsetxattr(&file, REMOVED, b"y", XattrFlags::empty())?;
+    rustix::fs::fchmod(&file, Mode::empty())
 }
 
 /// Whether the directory hides those below it.
@@ -277,7 +266,7 @@ impl Merged {
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(error) => return Err(failed("read", &path)(error)),
             };
-            if is_whiteout(&stat) {
+            if is_whiteout(&path, &stat)? {
                 break;
             }
             snapshot.tell_owner(&path, &mut stat)?;
@@ -327,7 +316,7 @@ impl Merged {
                 }
                 let path = entry.path();
                 let stat = rustix::fs::lstat(&path).map_err(failed("read", &path))?;
-                if is_whiteout(&stat) {
+                if is_whiteout(&path, &stat)? {
                     hidden.insert(name);
                 } else {
                     shown.insert(name);

@@ -316,7 +316,7 @@ fn nothing_there(outcome: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// A name in an open folder, for calls that only know paths.
-fn place(folder: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+pub(crate) fn place(folder: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
     let mut place = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
     place.push(OsStr::from_bytes(or_dot(name)));
     place

@@ -112,7 +112,7 @@ fn try_overlay(folder: &Path) -> Result<(), Error> {
     removed?;
     let mark = place("upper/file");
     match rustix::fs::lstat(&mark).map_err(failed("read", &mark))? {
-        stat if overlay::is_whiteout(&stat) => Ok(()),
+        stat if overlay::is_whiteout(&mark, &stat)? => Ok(()),
         _ => Err(failed("find the mark of a removal at", &mark)(io::Error::from(
             io::ErrorKind::InvalidData,
         ))),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oci::{ChainId, Descriptor, DiffId, Digest};
 use rusqlite::{OptionalExtension, params};
@@ -15,9 +16,10 @@ pub use id::SnapshotId;
 
 use crate::error::{failed, index_failed};
 use crate::lease::Hold;
-use crate::overlay::{self, Tree, Writable};
+use crate::overlay::{self, Writable};
 use crate::store::{LAST_USE_GRAIN, now};
-use crate::{Error, Owners, Store};
+use crate::tree::View;
+use crate::{Error, Owners, Store, Tree, Views};
 
 /// How often another process may be quicker to record a stack of layers that is pruned before it can be used.
 const MOST_TRIES: usize = 100;
@@ -131,7 +133,7 @@ impl Snapshot {
     }
 
     /// What the tree's root is like.
-    fn root_stat(&self) -> Result<Stat, Error> {
+    pub(crate) fn root_stat(&self) -> Result<Stat, Error> {
         let directory = self.root_directory();
         let mut stat = rustix::fs::lstat(directory).map_err(failed("read", directory))?;
         let told = self.0.owners.tell(directory, b"", &mut stat);
@@ -150,12 +152,15 @@ impl Snapshot {
         self.0.base.as_ref()
     }
 
-    /// Mounts the tree, read-only.
+    /// Shows the tree, to be read: by a mount, read-only, or by a copy that all who read it share.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// If the kernel refuses, or the copy cannot be made.
     pub fn mount(&self, store: &Store) -> Result<Tree, Error> {
         let _span = trace::span("mount");
+        if store.views() == Views::Copied {
+            return store.lend(self);
+        }
         let path = store.temporary();
         std::fs::create_dir(&path).map_err(failed("create", &path))?;
         let owners = Owners::of(store.ownership(), Some(self));
@@ -272,6 +277,7 @@ impl Store {
             upper: directory.join("upper"),
             owners: Owners::of(self.ownership(), parent),
             directory,
+            is_closed: Arc::default(),
         };
         for path in [&active.directory, &active.upper, &active.directory.join("merged")] {
             std::fs::create_dir(path).map_err(failed("create", path))?;
@@ -497,6 +503,8 @@ pub struct ActiveSnapshot {
     directory: PathBuf,
     upper: PathBuf,
     owners: Owners,
+    /// Whether the changes are those of a copy that was written to.
+    is_closed: Arc<AtomicBool>,
 }
 
 impl ActiveSnapshot {
@@ -518,12 +526,16 @@ impl ActiveSnapshot {
         &self.owners
     }
 
-    /// Mounts the tree, writable. Several mounts may follow one another, but only one may be alive at a time.
+    /// Shows the tree, to be written to; then it has to be [closed](Tree::close). Several mounts may follow one another, but
+    /// only one may be alive at a time.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// If the kernel refuses, or a copy cannot be made.
     pub fn mount(&self) -> Result<Tree, Error> {
         let _span = trace::span("mount");
+        if self.store.views() == Views::Copied {
+            return self.copy();
+        }
         // The work directory of a volatile overlay serves one mount: the kernel marks it as possibly inconsistent.
         let work = self.directory.join("work");
         self.store.remove(&work)?;
@@ -537,6 +549,15 @@ impl ActiveSnapshot {
         overlay::mount(&self.store, &stack, Some(&writable), merged, owners)
     }
 
+    /// A copy of the tree. With nothing below, the directory of the changes is the tree.
+    fn copy(&self) -> Result<Tree, Error> {
+        let (store, place) = (&self.store, self.directory.join("merged"));
+        match &self.parent {
+            Some(parent) => store.work_on(parent, &self.upper, place, &self.is_closed),
+            None => Ok(Tree::new(self.upper.clone(), self.owners.clone(), View::Itself, store)),
+        }
+    }
+
     /// Makes a snapshot of the tree as it is.
     ///
     /// # Errors
@@ -547,6 +568,9 @@ impl ActiveSnapshot {
             overlay::set_time(&self.upper, 0, 0)?;
         }
         let snapshot = self.store.keep_snapshot(&self, self.parent.as_ref(), None)?;
+        if self.is_closed.load(Ordering::Acquire) {
+            self.store.keep_worked_on(&self.directory.join("merged"), &snapshot);
+        }
         // What is left are a mount's directories. What stays is swept after the end of this process.
         let _ = self.store.remove_later(&self.directory);
         Ok(snapshot)

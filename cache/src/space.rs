@@ -128,7 +128,10 @@ impl Store {
         let disk = self.disk()?;
         let firm = self.limits().min_free.map(|least| least.of(disk.size));
         let least = firm.unwrap_or_else(|| default_min_free(disk.size));
-        if disk.free < least.saturating_add(likely) || self.is_over(likely, disk.size)? {
+        if disk.free < least.saturating_add(likely) {
+            self.remove_copies()?;
+        }
+        if self.disk()?.free < least.saturating_add(likely) || self.is_over(likely, disk.size)? {
             self.prune_for(likely, least, disk.size)?;
         }
         let wanted = certain.saturating_add(firm.unwrap_or(0));
@@ -180,7 +183,10 @@ impl Store {
         let disk = self.disk()?;
         let least = self.limits().min_free.map(|least| least.of(disk.size));
         let least = least.unwrap_or_else(|| default_min_free(disk.size));
-        if disk.free < least || self.is_over(0, disk.size)? {
+        if disk.free < least {
+            self.remove_copies()?;
+        }
+        if self.disk()?.free < least || self.is_over(0, disk.size)? {
             self.lease().release();
             *self.room().fruitless.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.prune_for(0, least, disk.size)?;

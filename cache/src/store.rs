@@ -14,6 +14,7 @@ use oci::Digest;
 use rusqlite::{Connection, params};
 use rustix::fs::IFlags;
 
+use crate::copied::Copies;
 use crate::error::{failed, index_failed};
 use crate::gate::{Gate, Patience, Together};
 use crate::index::Index;
@@ -22,7 +23,7 @@ use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
 use crate::remover::Remover;
 use crate::space::Room;
-use crate::{Error, Limits, Snapshot, SnapshotId};
+use crate::{Error, Limits, Snapshot, SnapshotId, Views};
 
 /// Rows younger than this are not worth a sync: the kernel has hardly begun to write their files.
 const SETTLED_AFTER: Duration = Duration::from_secs(120);
@@ -39,6 +40,7 @@ struct Shared {
     root: PathBuf,
     home: PathBuf,
     ownership: Ownership,
+    views: Views,
     index: Index,
     boot: String,
     lease: Lease,
@@ -48,12 +50,15 @@ struct Shared {
     limits: OnceLock<Limits>,
     room: Room,
     remover: Remover,
+    copies: Copies,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // Before the lease is given up, by whose name the next process would find what is left.
-        if !self.remover.finish() {
+        let mut copies = self.copies.take_all().into_iter();
+        let is_removing = copies.all(|path| self.remover.remove(path).is_ok());
+        if !is_removing || !self.remover.finish() {
             self.lease.outlive();
         }
     }
@@ -74,6 +79,17 @@ impl Store {
     /// # Errors
     /// If the directory cannot be written, or its index is not one of ours.
     pub fn open_with(root: &Path, ownership: Ownership) -> Result<Store, Error> {
+        Store::open_viewing(root, ownership, Views::Mounted)
+    }
+
+    /// As [`Store::open_with`], with trees shown in the way that is wanted.
+    ///
+    /// # Errors
+    /// As [`Store::open_with`]; [`Error::CopiesOfRecords`] if owners are recorded and trees are to be copied.
+    pub fn open_viewing(root: &Path, ownership: Ownership, views: Views) -> Result<Store, Error> {
+        if (ownership, views) == (Ownership::Recorded, Views::Copied) {
+            return Err(Error::CopiesOfRecords(root.to_owned()));
+        }
         let _span = trace::span("open store");
         std::fs::create_dir_all(root).map_err(failed("create", root))?;
         let root = root.canonicalize().map_err(failed("find", root))?;
@@ -107,6 +123,8 @@ impl Store {
             limits: OnceLock::new(),
             room: Room::default(),
             remover: Remover::default(),
+            copies: Copies::default(),
+            views,
             root,
             home,
             ownership,
@@ -140,6 +158,16 @@ impl Store {
     /// Who keeps the owners of its files.
     pub(crate) fn ownership(&self) -> Ownership {
         self.0.ownership
+    }
+
+    /// How its trees are shown.
+    pub(crate) fn views(&self) -> Views {
+        self.0.views
+    }
+
+    /// The copies of trees that this process has.
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.0.copies
     }
 
     /// Tells others what this process does, for example to people who look what holds what.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "this is all tests")]
 
 mod content;
+mod copied;
 mod directories;
 mod fsck;
 mod hostile;

@@ -68,10 +68,10 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
     log.finish()?;
     written?;
     if matches!(outcome, Ok(Exit::Code(0))) {
+        tree.close()?;
         warn_of_secrets(&secrets, &active, step);
     }
     drop(mounts);
-    drop(tree);
     match outcome {
         Ok(Exit::Code(0)) => Ok(active),
         Ok(exit) => Err(unsuccessful(&op.process, exit)),

@@ -40,7 +40,11 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
             owner.group.as_ref().map(user).as_ref(),
         )?)
     };
-    let mut reuse = reuse(work, op, &active)?;
+    // A file of two trees must not be one that a later step writes to in place.
+    let mut reuse = match &mounted {
+        Some(tree) if !tree.is_mounted() => None,
+        _ => reuse(work, op, &active)?,
+    };
     make_room(work, op, reuse.as_ref())?;
     let last = op.actions.len().saturating_sub(1);
     for (position, action) in op.actions.iter().enumerate() {
@@ -49,7 +53,10 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
         let _span = trace::span("change files");
         let target = Target {
             root: &root,
-            upper: mounted.as_ref().map(|_| active.upper()),
+            upper: mounted
+                .as_ref()
+                .filter(|tree| tree.is_mounted())
+                .map(|_| active.upper()),
             owners: active.owners(),
             reuse: reuse.as_mut(),
         };
@@ -59,14 +66,18 @@ pub(super) fn run(work: &Work, op: &FileOp) -> Result<ActiveSnapshot, StepError>
         };
         if shown == Shown::InPart && position < last {
             // The old mount has to be gone before there is a new one.
-            drop(mounted.take());
+            close(&mut mounted)?;
             mounted = Some(active.mount()?);
         }
         reuse.iter_mut().for_each(Reuse::next_action);
     }
-    drop(mounted);
+    close(&mut mounted)?;
     reuse.map_or(Ok(()), Reuse::keep)?;
     Ok(active)
+}
+
+fn close(tree: &mut Option<cache::Tree>) -> Result<(), cache::Error> {
+    tree.take().map_or(Ok(()), cache::Tree::close)
 }
 
 /// Sees to it that there is room for what is copied from contexts, or fails before the first byte.

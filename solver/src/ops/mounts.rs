@@ -31,7 +31,7 @@ pub(super) struct Mounts<'w> {
     agents: Vec<AgentSocket>,
 }
 
-/// A writable tree that is deleted after use; unmounted first.
+/// A writable tree that is deleted after use, with what was written to it; not shown any more first.
 struct ThrowAway {
     _tree: cache::Tree,
     _active: ActiveSnapshot,
