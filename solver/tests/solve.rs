@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use cache::{CacheKey, Store};
+use cache::{CacheKey, Ownership, Store, Views};
 use graph::{
     Builder, Copy, Definition, ExecOp, FileAction, FileOp, HttpSource, InputIndex, LocalSource, MergeOp, Metadata,
     NetworkMode, Op, Process, Unpack, VertexId,
@@ -128,6 +128,7 @@ impl Remotes for Web {
 /// A store, a context and an executor, for some builds one after the other.
 struct World {
     folder: tempfile::TempDir,
+    views: Views,
     executor: Arc<Scripted>,
     web: Arc<Web>,
     events: Arc<Mutex<Vec<String>>>,
@@ -148,6 +149,7 @@ impl World {
         std::fs::create_dir(folder.path().join("context")).unwrap();
         Some(World {
             folder,
+            views: Views::Mounted,
             executor: Arc::default(),
             web: Arc::default(),
             events: Arc::default(),
@@ -164,7 +166,8 @@ impl World {
 
     /// Builds, and tells what ran since the last call.
     fn build(&self, definition: Definition) -> (Result<Option<PathBuf>, Error>, Vec<String>) {
-        let store = Store::open(&self.folder.path().join("store")).unwrap();
+        let root = self.folder.path().join("store");
+        let store = Store::open_viewing(&root, Ownership::Kept, self.views).unwrap();
         let events = self.events.clone();
         events.lock().unwrap().clear();
         let finished = self.finished.clone();
@@ -428,6 +431,62 @@ fn the_second_build_runs_nothing() {
     assert_eq!(ran, Vec::<String>::new());
     assert!(second.unwrap().unwrap().join("two").exists());
     assert_eq!(world.said(), ["cached", "cached"]);
+}
+
+#[test]
+fn builds_are_the_same_where_trees_are_copied() {
+    let Some(mut world) = World::new() else { return };
+    let folder = world.folder.path().join("context/many");
+    std::fs::create_dir(&folder).unwrap();
+    for number in 0..200 {
+        std::fs::write(folder.join(format!("{number}")), "original").unwrap();
+    }
+    let graph = |first: &str| {
+        let mut builder = Builder::new();
+        let context = context(&mut builder);
+        let stage = run(&mut builder, None, &format!("{first} made"));
+        let stage = copy(&mut builder, Some(stage), &[(context, "/many", "/many")]);
+        let stage = run(&mut builder, Some(stage), "written many/7");
+        let target = copy(&mut builder, None, &[(context, "/many/1", "/one")]);
+        let target = run(&mut builder, Some(target), "x x");
+        let target = copy(
+            &mut builder,
+            Some(target),
+            &[(stage, "/many/7", "/seven"), (stage, "/made", "/made")],
+        );
+        let target = run(&mut builder, Some(target), "again seven");
+        builder.finish(Some(target))
+    };
+    let text = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    world.views = Views::Copied;
+    for (first, expected) in [
+        ("a", &["a made", "written many/7", "x x", "again seven"][..]),
+        ("a", &[]),
+        ("b", &["b made", "written many/7", "again seven"]),
+    ] {
+        let (result, mut ran) = world.build(graph(first));
+        let result = result.unwrap().unwrap();
+        let mut expected = expected.to_vec();
+        (ran.sort(), expected.sort_unstable());
+        assert_eq!(ran, expected);
+        let names = std::fs::read_dir(&result)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["seven"], "only what the step wrote");
+        assert_eq!(text(result.join("seven")), "again");
+    }
+    // What steps wrote to in place was no file of an earlier result.
+    let snapshots = std::fs::read_dir(world.folder.path().join("store/v1/snapshots")).unwrap();
+    let copied = snapshots.map(|entry| entry.unwrap().path().join("many/7"));
+    let (written, original): (Vec<_>, Vec<_>) = copied
+        .filter(|path| path.exists())
+        .partition(|path| path.parent().unwrap().read_dir().unwrap().count() == 1);
+    assert!(written.into_iter().all(|path| text(path) == "written"));
+    assert_eq!(original.len(), 2);
+    assert!(original.into_iter().all(|path| text(path) == "original"));
+    // The same store shows them by mounts as well.
+    world.views = Views::Mounted;
+    assert_eq!(world.build(graph("b")).1, [""; 0]);
 }
 
 #[test]

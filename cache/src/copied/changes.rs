@@ -91,7 +91,7 @@ impl<'a> Changes<'a> {
                     mark_removed(CWD, &self.upper).map_err(failed("mark as removed", &self.upper))?;
                     None
                 }
-                Step::New(_, stat) => self.new(&mut levels, stat)?,
+                Step::New(_, stat) => self.added(&mut levels, stat)?,
                 Step::Kept(place, _, stat) => self.kept(&mut levels, self.before.entry(place), stat)?,
             };
             match below {
@@ -140,7 +140,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Something of a new name.
-    fn new(&mut self, levels: &mut [Level], stat: Stat) -> Result<Option<(Level, bool)>, Error> {
+    fn added(&mut self, levels: &mut [Level], stat: Stat) -> Result<Option<(Level, bool)>, Error> {
         if is_directory(&stat) {
             return Ok(Some((self.level(Children::default(), stat)?, true)));
         }
