@@ -15,6 +15,7 @@
 //! Copies cannot tell owners that are recorded beside files (`owner.rs`): such stores only mount.
 
 mod changes;
+mod crew;
 mod lay;
 mod node;
 mod table;
@@ -154,7 +155,7 @@ impl Store {
             before: Table::read(&path)?,
             is_closed: Arc::clone(is_closed),
         };
-        let tree = Tree::new(path, Owners::default(), View::Working(Some(working)), self);
+        let tree = Tree::new(path, Owners::default(), View::Working(Some(Box::new(working))), self);
         lay(upper, tree.path(), Wanted::All)?;
         Ok(tree)
     }
@@ -197,7 +198,8 @@ impl Store {
         let kept = self.copies().nearest(&stack);
         let path = match &kept {
             Some(kept) => kept.path.clone(),
-            None => self.temporary(),
+            // Where trees are placed far from one another; see `store.rs`.
+            None => self.path("active").join(self.lease().name()),
         };
         let made = self.complete(&path, kept.as_ref(), &stack);
         if made.is_err() {

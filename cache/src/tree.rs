@@ -34,7 +34,7 @@ pub(crate) enum View {
     /// A copy that others may read as well. There is one until this is dropped.
     Lent(Option<Arc<Lent>>),
     /// A copy to be written to. There is one until this is closed.
-    Working(Option<Working>),
+    Working(Option<Box<Working>>),
 }
 
 impl Tree {

@@ -47,7 +47,7 @@ enum Mounted {
     /// The active snapshot is there only to be empty, and is deleted with this.
     Nothing {
         tree: cache::Tree,
-        _empty: cache::ActiveSnapshot,
+        _empty: Box<cache::ActiveSnapshot>,
     },
 }
 
@@ -131,7 +131,7 @@ fn mount(store: &Store, snapshot: Option<&Snapshot>) -> Result<Mounted, StepErro
             let empty = store.prepare(None)?;
             Ok(Mounted::Nothing {
                 tree: empty.mount()?,
-                _empty: empty,
+                _empty: Box::new(empty),
             })
         }
     }

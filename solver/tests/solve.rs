@@ -467,7 +467,8 @@ fn builds_are_the_same_where_trees_are_copied() {
         let (result, mut ran) = world.build(graph(first));
         let result = result.unwrap().unwrap();
         let mut expected = expected.to_vec();
-        (ran.sort(), expected.sort_unstable());
+        ran.sort();
+        expected.sort_unstable();
         assert_eq!(ran, expected);
         let names = std::fs::read_dir(&result)
             .unwrap()

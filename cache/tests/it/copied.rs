@@ -54,7 +54,11 @@ fn date(path: &Path) {
     }
 }
 
+/// Two layers of an image; who may not unpack what is root's makes the same by hand.
 fn base(store: &Store) -> Snapshot {
+    if !rustix::process::geteuid().is_root() {
+        return base_by_hand(store);
+    }
     let lower = Archive::new()
         .directory("etc/")
         .file("etc/passwd", "root")
@@ -88,6 +92,41 @@ fn base(store: &Store) -> Snapshot {
         .file("later/f", "f")
         .unpack(store, Some(&lower))
         .unwrap()
+}
+
+fn base_by_hand(store: &Store) -> Snapshot {
+    let fill = |parent: Option<&Snapshot>, files: &[(&str, &str)]| {
+        let active = store.prepare(parent).unwrap();
+        for (name, text) in files {
+            let path = active.upper().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        if parent.is_none() {
+            fs::hard_link(active.upper().join("linked"), active.upper().join("again")).unwrap();
+            symlink("plain", active.upper().join("link")).unwrap();
+        }
+        date(active.upper());
+        active.commit().unwrap()
+    };
+    let lower = [
+        ("etc/passwd", "root"),
+        ("etc/motd", "hello"),
+        ("etc/untouched", "same"),
+        ("d/a", "a"),
+        ("d/b", "b"),
+        ("d/sub/c", "c"),
+        ("moved/one", "1"),
+        ("moved/two", "2"),
+        ("emptied/x", "x"),
+        ("tree/leaf", "leaf"),
+        ("plain", "plain"),
+        ("tool", "tool"),
+        ("line\nbreak", "n"),
+        ("linked", "twice"),
+    ];
+    let lower = fill(None, &lower);
+    fill(Some(&lower), &[("d/b", "b above"), ("later/f", "f")])
 }
 
 type Change = fn(&Path);
@@ -188,9 +227,6 @@ fn the_same_changes_give_the_same_layers_as_in_a_mount() {
 /// The same where nothing can be mounted to compare with.
 #[test]
 fn layers_tell_what_changed_in_a_copy() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let made = chain(&store);
     let told: Vec<&[String]> = made.iter().map(|(_, told, _)| told.as_slice()).collect();
@@ -251,9 +287,6 @@ fn layers_tell_what_changed_in_a_copy() {
 
 #[test]
 fn a_chain_of_steps_goes_on_in_one_copy() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let mut top = base(&store);
     let mut inodes = Vec::new();
@@ -293,12 +326,9 @@ fn a_chain_of_steps_goes_on_in_one_copy() {
 
 #[test]
 fn two_children_of_one_parent_do_not_meet() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let parent = step(&store, Some(&base(&store)), |tree| {
-        fs::write(tree.join("shared"), "p").unwrap()
+        fs::write(tree.join("shared"), "p").unwrap();
     });
     let (one, two) = (
         store.prepare(Some(&parent)).unwrap(),
@@ -327,9 +357,6 @@ fn two_children_of_one_parent_do_not_meet() {
 
 #[test]
 fn who_reads_a_snapshot_reads_one_copy_and_nothing_is_mounted() {
-    if !can_own() {
-        return;
-    }
     let (root, store) = new_copying_store();
     let base = base(&store);
     let bottom = base.parent().unwrap();
@@ -360,9 +387,6 @@ fn who_reads_a_snapshot_reads_one_copy_and_nothing_is_mounted() {
 
 #[test]
 fn what_is_written_in_place_with_its_old_date_is_found() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let base = base(&store);
     let next = step(&store, Some(&base), |tree| {
@@ -409,9 +433,6 @@ fn a_capability_goes_with_its_file() {
 
 #[test]
 fn changes_laid_over_trees_show_in_copies() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let base = base(&store);
     let active = store.prepare(None).unwrap();
@@ -604,7 +625,7 @@ fn removals_are_kept_where_the_store_is_on_an_overlay() {
         assert!(!tree.join("gone").exists());
         fs::remove_file(tree.join("d/a")).unwrap();
         fs::write(tree.join("empty"), "").unwrap();
-        fs::set_permissions(tree.join("empty"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("empty"), Permissions::from_mode(0o0)).unwrap();
     });
     assert_eq!(listing(&store, &next), ["d/", "d/.wh.a", "empty"]);
     let store = copying(&merged);
@@ -620,12 +641,9 @@ fn removals_are_kept_where_the_store_is_on_an_overlay() {
 /// A copy has one file of two names where the kernel shows two: what is written to one is in both.
 #[test]
 fn writing_to_one_of_two_names_changes_both_in_a_copy() {
-    if !can_own() {
-        return;
-    }
     let (_root, store) = new_copying_store();
     let next = step(&store, Some(&base(&store)), |tree| {
-        fs::write(tree.join("linked"), "both").unwrap()
+        fs::write(tree.join("linked"), "both").unwrap();
     });
     assert_eq!(listing(&store, &next), ["again", "linked -> again"]);
 }
