@@ -47,7 +47,8 @@ impl Tree {
         }
     }
 
-    /// The root of the view.
+    /// The root of the view. Nobody may write below one that was asked for to be read: it may be a copy that others read,
+    /// or the snapshot's own directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
