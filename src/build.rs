@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cache::Store;
 use frontend::{Findings, Plan, PlannedImage, Warning};
-use sandbox::{Cancel, Isolation, Namespaces};
+use sandbox::Cancel;
 use solver::{Failure, Import, Reporter, ResultTree, Session, Solver};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -31,17 +31,21 @@ use crate::ui::{self, Ended, Mode};
 ///
 /// # Errors
 /// The first thing that failed, with the user's own lines and the next step.
-pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Isolation) -> Result<(), CommandError> {
+pub(crate) async fn run(request: BuildRequest, setting: &Setting) -> Result<(), CommandError> {
     if !request.quiet {
         ui::warn(&request.warnings);
     }
     let is_introduced = matches!(request.progress, Mode::Grouped(_) | Mode::Plain);
     let heading = match request.service.filter(|_| is_introduced) {
         Some(service) => {
-            ci::introduce(service, &request, setting, isolation);
+            ci::introduce(service, &request, setting);
             String::new()
         }
-        None => format!("building with rbuild {}: {isolation}", env!("CARGO_PKG_VERSION")),
+        None => format!(
+            "building with rbuild {}: {}",
+            env!("CARGO_PKG_VERSION"),
+            setting.isolation
+        ),
     };
     let (reporter, progress) = ui::start(request.progress, &request::screen(&setting.environment), &heading);
     let (cancel, mut signals) = (Cancel::new(), Signals::watch(request.limits, setting.helpers())?);
@@ -60,13 +64,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
         }
     };
     let (findings, finished) = (Findings::new(), OnceLock::new());
-    let work = build(
-        &request,
-        (setting, isolation),
-        (&reporter, &cancel),
-        &findings,
-        &finished,
-    );
+    let work = build(&request, setting, (&reporter, &cancel), &findings, &finished);
     let built = signals.cancelling(&cancel, work).await;
     if let (Some(Stop::Terminated), Some(harvest)) = (signals.stopped(), finished.get())
         && built.is_err()
@@ -81,7 +79,7 @@ pub(crate) async fn run(request: BuildRequest, setting: &Setting, isolation: &Is
             let report = ui::report(&ended.failed, &request.dockerfile.name, &request.dockerfile.text);
             // A failure before the first step has brought its own.
             let error = if report.is_empty() { error } else { error.report(report) };
-            let error = naming(error, signals.stopped(), &ended.stopped).under(isolation);
+            let error = naming(error, signals.stopped(), &ended.stopped).under(&setting.isolation);
             Err(if request.debug { error.in_full() } else { error })
         }
     };
@@ -141,7 +139,7 @@ async fn bring_away(request: &BuildRequest, harvest: &Harvest, signals: &mut Sig
 
 async fn build(
     request: &Arc<BuildRequest>,
-    (setting, isolation): (&Setting, &Isolation),
+    setting: &Setting,
     (reporter, cancel): (&Reporter, &Cancel),
     findings: &Findings,
     finished: &OnceLock<Arc<Harvest>>,
@@ -154,7 +152,7 @@ async fn build(
     let permission = Permission::ask(request, &images, reporter, cancel);
     let built = build_with(
         request,
-        (setting, isolation),
+        setting,
         (&store, images, &permission),
         (reporter, cancel),
         (findings, finished),
@@ -166,7 +164,7 @@ async fn build(
 
 async fn build_with(
     request: &Arc<BuildRequest>,
-    (setting, isolation): (&Setting, &Isolation),
+    setting: &Setting,
     (store, images, permission): (&Store, Arc<Images>, &Option<Permission>),
     (reporter, cancel): (&Reporter, &Cancel),
     (findings, finished): (&Findings, &OnceLock<Arc<Harvest>>),
@@ -195,7 +193,7 @@ async fn build_with(
         build: name_of_build(),
         store: store.clone(),
         images: images.clone(),
-        executor: Arc::new(Namespaces::new()),
+        executor: sandbox::executor(&setting.isolation),
         remotes: Arc::new(remotes),
         session,
         reporter: reporter.clone(),
@@ -210,7 +208,7 @@ async fn build_with(
         before_run: permission.as_ref().map(Permission::before_run),
     };
     let search = setting.environment.path("PATH");
-    emulation::prepare(&mut plan.definition, isolation, search, reporter);
+    emulation::prepare(&mut plan.definition, &setting.isolation, search, reporter);
     let attempt = solver.attempt(plan.definition).await;
     let harvest = Arc::new(Harvest {
         results: attempt.results,

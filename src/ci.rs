@@ -13,7 +13,6 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use frontend::Warning;
-use sandbox::Isolation;
 
 pub(crate) use results::{Report, tell};
 
@@ -116,8 +115,8 @@ impl Service {
 }
 
 /// Says before a build what was chosen for it.
-pub(crate) fn introduce(service: Service, request: &BuildRequest, setting: &Setting, isolation: &Isolation) {
-    let facts = facts::find(request, setting, isolation);
+pub(crate) fn introduce(service: Service, request: &BuildRequest, setting: &Setting) {
+    let facts = facts::find(request, setting);
     for line in preamble::preamble(&facts) {
         say(&service.disarmed(&text::harmless(line.as_bytes())));
     }

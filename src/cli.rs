@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, Network, OutputArgs, WorkArgs};
+pub(crate) use build::{BuildArgs, Network, OutputArgs, Rung, WorkArgs};
 pub(crate) use call::{Call, Format};
 pub(crate) use go_style::boolean;
 pub(crate) use images::{
@@ -118,6 +118,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// How it is to be isolated, if that was typed.
+    pub(crate) fn isolation(&self) -> Option<Rung> {
+        match self {
+            Command::Build(args) => args.work.isolation,
+            Command::Run(args) => args.isolation,
+            _ => None,
+        }
+    }
+
     /// What was typed of how registries are reached; nothing for a command that reaches none.
     pub(crate) fn registries(&self) -> Option<ReachArgs> {
         let typed = match self {

@@ -11,7 +11,7 @@ use cache::Store;
 use frontend::{EpochSource, MainContext, RemoteContext};
 use graph::{Builder, Definition, GitSource, HttpSource, Metadata, Op};
 use oci::Digest;
-use sandbox::{Cancel, Namespaces};
+use sandbox::Cancel;
 use solver::{Reporter, ResultTree, Session, Solver, files};
 
 use crate::build;
@@ -132,7 +132,7 @@ impl Reach<'_> {
             store: store.clone(),
             images: build::images(request, self.setting, &store, self.reporter)?,
             remotes: Arc::new(self.remotes(request, &store)?),
-            executor: Arc::new(Namespaces::new()),
+            executor: sandbox::executor(&self.setting.isolation),
             session: Reach::session(request),
             reporter: self.reporter.clone(),
             cancel: self.cancel.clone(),

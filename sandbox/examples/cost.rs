@@ -7,7 +7,7 @@ use sandbox::{Cancel, Executor, Namespaces, Spec};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     sandbox::init_if_asked();
     let root = std::env::args().nth(1).ok_or("usage: cost ROOT")?;
-    sandbox::enter()?;
+    sandbox::enter(sandbox::Wish::Best)?;
     let spec = Spec::new(root, vec!["/bin/true".to_owned()]);
     let mut times = Vec::new();
     for _ in 0..50 {

@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let root = args.next().ok_or("usage: shell ROOT [COMMAND...]")?;
     let command: Vec<String> = args.collect();
-    sandbox::enter()?;
+    sandbox::enter(sandbox::Wish::Best)?;
     let command = if command.is_empty() {
         vec!["/bin/sh".to_owned()]
     } else {

@@ -24,11 +24,15 @@ pub(crate) const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// The same for a step whose root is all that it has of its own: it may not change it again, by which it would get out, nor
+/// trace us, who may.
+pub(crate) const WITHOUT_NAMESPACES: CapabilitySet = DEFAULT.difference(CapabilitySet::SYS_CHROOT);
+
 /// Takes from the bounding set what no program of the step, setuid or not, may ever get.
-pub(crate) fn limit_bounding_set() -> io::Result<()> {
+pub(crate) fn limit_bounding_set(to: CapabilitySet) -> io::Result<()> {
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if DEFAULT.contains(capability) {
+        if to.contains(capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
@@ -40,12 +44,12 @@ pub(crate) fn limit_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves root the default set, and nothing that a program could inherit.
+/// Leaves root these, and nothing that a program could inherit.
 ///
 /// Called after the change of user: another user than root has lost its sets by that already.
-pub(crate) fn limit_sets(uid: u32) -> io::Result<()> {
+pub(crate) fn limit_sets(uid: u32, to: CapabilitySet) -> io::Result<()> {
     let held = if uid == 0 {
-        DEFAULT & rustix::thread::capabilities(None)?.permitted
+        to & rustix::thread::capabilities(None)?.permitted
     } else {
         CapabilitySet::empty()
     };

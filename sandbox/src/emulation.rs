@@ -59,7 +59,7 @@ pub fn emulate(architectures: &[String], isolation: &Isolation, search: Option<&
     if !found.iter().any(is_missing) {
         return found;
     }
-    if matches!(isolation, Isolation::Root) {
+    if matches!(isolation, Isolation::Root | Isolation::Plain { .. }) {
         // They would be registered for everybody, and stay.
         let or_unregistered = |(found, architecture): (Emulation, &String)| match found {
             Emulation::None => match Registration::for_program(architecture, search) {

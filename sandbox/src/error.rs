@@ -111,6 +111,21 @@ pub enum Error {
         /// Why not, and what to do.
         obstacle: Obstacle,
     },
+    /// Something asked for that takes namespaces, where there are none.
+    #[error(
+        "`{wish}` cannot be had in a container without namespaces; {}",
+        crate::isolation::BETTER
+    )]
+    NeedsNamespaces {
+        /// As it was asked for.
+        wish: &'static str,
+    },
+    /// We are to do without namespaces, and lack what that takes.
+    #[error("cannot build without namespaces: {lack}")]
+    NotPlain {
+        /// What is missing, and what to do.
+        lack: String,
+    },
     /// No command was given.
     #[error("no command to run")]
     NoCommand,
@@ -270,10 +285,12 @@ impl Prohibition {
                 "as root run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give rbuild a profile that allows `userns`",
             ),
             Prohibition::Filter => Some(
-                "start it with `--security-opt seccomp=unconfined` or, in Kubernetes, `seccompProfile: {type: Unconfined}`",
+                "start it with `--security-opt seccomp=unconfined` or, in Kubernetes, `seccompProfile: {type: Unconfined}`; or as root with docker's usual capabilities, where builds do without namespaces",
             ),
             Prohibition::Chroot | Prohibition::NotBuilt => Some("run rbuild as root"),
-            Prohibition::Unknown => Some("in a container, start it with `--privileged`; elsewhere run rbuild as root"),
+            Prohibition::Unknown => Some(
+                "in a container, start it with `--privileged`, or as root with docker's usual capabilities, where builds do without namespaces; elsewhere run rbuild as root",
+            ),
             Prohibition::Threads => None,
         }
     }

@@ -1,7 +1,8 @@
 //! Runs one process in isolation: what a `RUN` line of a Dockerfile is made of.
 //!
 //! A [`Spec`] says what to run on which root directory; an [`Executor`] runs it and tells how it [ended](Exit).
-//! [`Namespaces`] is the real one. It works in three kinds of processes:
+//! [`Namespaces`] is the one that isolates, [`Plain`] the one for where that cannot be had; [`executor`] gives the right one.
+//! Both work in three kinds of processes:
 //!
 //! ```text
 //! caller ── spawns once ──▶ supervisor ── forks for each step ──▶ pid 1 of the step
@@ -10,6 +11,9 @@
 //!   └── orders ───────────────┘                                     │
 //!   └── plan, results: a socket for each step ──────────────────────┘
 //! ```
+//!
+//! Without namespaces pid 1 is no number 1: it puts files in the place of mounts, starts the command as its child, ends all
+//! that the command left, and puts back what was there.
 //!
 //! The supervisor is our own program started again, so that all between fork and exec happens in a process with one
 //! thread. Nothing in here knows of images, layers, graphs or caches.
@@ -22,17 +26,20 @@ mod executor;
 mod gauge;
 mod groups;
 mod init;
+mod isolation;
 mod itself;
 mod limits;
 mod memory;
 mod namespaces;
 mod network;
+mod plain;
 mod probe;
 #[cfg(feature = "testing")]
 pub mod recording;
 mod rooted;
 mod seccomp;
 mod spec;
+mod steps;
 mod stubs;
 mod supervisor;
 #[expect(
@@ -51,7 +58,19 @@ pub use error::{Error, Obstacle, Prohibition};
 pub use executor::{Executor, Exit, Stream};
 pub use gauge::{Gauge, MemoryUse};
 pub use init::init_if_asked;
+pub use isolation::{Isolation, Lack, NoNamespaces, Wish, enter};
 pub use namespaces::Namespaces;
+pub use plain::Plain;
 pub use probe::{ControlGroups, Ids, Machine, machine};
 pub use spec::{Limit, Mount, Network, Privileges, Resources, Secret, Spec, Stdio};
-pub use userns::{Isolation, Lack, enter};
+
+use std::sync::Arc;
+
+/// What runs steps on the rung that was [entered](enter).
+#[must_use]
+pub fn executor(isolation: &Isolation) -> Arc<dyn Executor> {
+    match isolation.is_plain() {
+        true => Arc::new(Plain::new()),
+        false => Arc::new(Namespaces::new()),
+    }
+}

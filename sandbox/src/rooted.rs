@@ -29,9 +29,47 @@ pub(crate) enum Found {
     },
 }
 
+/// Where something is: in this directory, opened for reading, under this name.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) directory: OwnedFd,
+    pub(crate) name: OsString,
+}
+
 /// Follows `path` from `root`, which it cannot leave.
 pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
-    let mut directories = vec![root.try_clone_to_owned()?];
+    Ok(match walk(root, path)? {
+        Walked::Here { found, .. } => Found::Here(found),
+        Walked::Missing { parent, names } => Found::Missing { parent, names },
+    })
+}
+
+/// The place of what `path` leads to, which is there and is not the root itself.
+pub(crate) fn place(root: BorrowedFd<'_>, path: &Path) -> io::Result<Place> {
+    match walk(root, path)? {
+        Walked::Here { place, .. } => place.map_or(Err(Errno::BUSY.into()), |(parent, name)| {
+            let directory = open_to_read(&parent)?;
+            Ok(Place { directory, name })
+        }),
+        Walked::Missing { .. } => Err(Errno::NOENT.into()),
+    }
+}
+
+/// Where a path leads, and how it came there.
+enum Walked {
+    Here {
+        found: OwnedFd,
+        /// Its directory and its name in it; the root has none.
+        place: Option<(OwnedFd, OsString)>,
+    },
+    Missing {
+        parent: OwnedFd,
+        names: Vec<OsString>,
+    },
+}
+
+fn walk(root: BorrowedFd<'_>, path: &Path) -> io::Result<Walked> {
+    let mut directories = vec![(root.try_clone_to_owned()?, OsString::new())];
     let mut ahead: VecDeque<OsString> = names(path).into();
     let mut links = 0;
     while let Some(name) = ahead.pop_front() {
@@ -41,7 +79,7 @@ pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
             }
             continue;
         }
-        let here = directories.last().expect("the root is never popped");
+        let (here, _) = directories.last().expect("the root is never popped");
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let next = match rustix::fs::openat(here, &name, flags, Mode::empty()) {
             Ok(next) => next,
@@ -63,24 +101,33 @@ pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> io::Result<Found> {
                     ahead.push_front(name);
                 }
             }
-            FileType::Directory => directories.push(next),
-            _ if ahead.is_empty() => return Ok(Found::Here(next)),
+            FileType::Directory => directories.push((next, name)),
+            _ if ahead.is_empty() => {
+                let place = directories.pop().map(|(directory, _)| (directory, name));
+                return Ok(Walked::Here { found: next, place });
+            }
             _ => return Err(Errno::NOTDIR.into()),
         }
     }
-    let here = directories.pop().expect("the root is never popped");
-    Ok(Found::Here(here))
+    let (found, name) = directories.pop().expect("the root is never popped");
+    let place = directories.pop().map(|(directory, _)| (directory, name));
+    Ok(Walked::Here { found, place })
 }
 
-fn missing(parent: &OwnedFd, name: OsString, rest: VecDeque<OsString>) -> io::Result<Found> {
+fn missing(parent: &OwnedFd, name: OsString, rest: VecDeque<OsString>) -> io::Result<Walked> {
     // What `..` means in a directory that is not there, nobody can tell.
     if rest.iter().any(|name| name == "..") {
         return Err(Errno::NOENT.into());
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::openat(parent, ".", flags, Mode::empty())?;
+    let parent = open_to_read(parent)?;
     let names = std::iter::once(name).chain(rest).collect();
-    Ok(Found::Missing { parent, names })
+    Ok(Walked::Missing { parent, names })
+}
+
+/// A directory that was only looked up so far.
+fn open_to_read(directory: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, ".", flags, Mode::empty())?)
 }
 
 fn names(path: &Path) -> Vec<OsString> {
@@ -149,7 +196,8 @@ pub(crate) fn times(fd: impl AsFd) -> io::Result<Timestamps> {
     Ok(times_of(&rustix::fs::fstat(fd)?))
 }
 
-fn times_of(stat: &Stat) -> Timestamps {
+/// When what was looked at was last read and written.
+pub(crate) fn times_of(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: stat.st_atime,
@@ -207,6 +255,26 @@ mod tests {
                 .join("x")
                 .is_file()
         );
+    }
+
+    #[test]
+    fn a_place_is_where_the_links_lead() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("usr/lib")).unwrap();
+        fs::write(root.path().join("usr/lib/file"), "").unwrap();
+        symlink("/usr/lib", root.path().join("lib")).unwrap();
+        for (path, name, beside) in [
+            ("/lib/file", "file", "file"),
+            ("/lib", "lib", "lib"),
+            ("usr/lib/..", "usr", "usr"),
+        ] {
+            let place = place(open(root.path()).as_fd(), Path::new(path)).unwrap();
+            assert_eq!(place.name, name);
+            assert!(
+                rustix::fs::accessat(&place.directory, beside, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+            );
+        }
+        assert!(place(open(root.path()).as_fd(), Path::new("/usr/..")).is_err());
     }
 
     #[test]

@@ -10,23 +10,35 @@ const LAST_SIGNAL: libc::c_int = 64;
 
 /// Which of the two processes after a fork this is.
 pub(crate) enum Fork {
-    /// The new one, number 1 of its process namespace.
+    /// The new one, number 1 of its process namespace if it has one.
     Child,
     /// The old one: the number of the new one, and a descriptor that becomes readable at its end.
     Parent(Pid, OwnedFd),
 }
 
-/// Doubles this process; the new one begins a process namespace, and is in this control group of the new hierarchy from
-/// its beginning if one is given. Refused while there is more than one thread, because the child would hold locks for ever
-/// that another thread had.
-pub(crate) fn fork_into_namespace(group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+/// In which process namespace a new process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// In one that it begins.
+    OfItsOwn,
+    /// In ours.
+    Ours,
+}
+
+/// Doubles this process; the new one is in this control group of the new hierarchy from its beginning if one is given.
+/// Refused while there is more than one thread, because the child would hold locks for ever that another thread had.
+pub(crate) fn fork(processes: Processes, group: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
     if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
         return Err(io::Error::other("several threads are running"));
     }
     let mut handle: libc::c_int = -1;
+    let namespace = match processes {
+        Processes::OfItsOwn => libc::CLONE_NEWPID,
+        Processes::Ours => 0,
+    };
     let child = match group {
         None => {
-            let flags = libc::CLONE_NEWPID | libc::CLONE_PIDFD | libc::SIGCHLD;
+            let flags = namespace | libc::CLONE_PIDFD | libc::SIGCHLD;
             // SAFETY: without a stack and without CLONE_VM this is a fork; there is one thread, so no lock and no
             // half-done allocation of another is copied. The kernel writes the descriptor to `handle`, and only in the
             // parent.
@@ -34,7 +46,7 @@ pub(crate) fn fork_into_namespace(group: Option<BorrowedFd<'_>>) -> io::Result<F
         }
         Some(group) => {
             let arguments = CloneArguments {
-                flags: (libc::CLONE_NEWPID | libc::CLONE_PIDFD) as u64 | CLONE_INTO_CGROUP,
+                flags: (namespace | libc::CLONE_PIDFD) as u64 | CLONE_INTO_CGROUP,
                 pidfd: &raw mut handle as u64,
                 exit_signal: libc::SIGCHLD as u64,
                 cgroup: group.as_raw_fd() as u64,

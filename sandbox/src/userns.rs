@@ -1,180 +1,48 @@
-//! Into the namespaces that all else needs: done once, before any thread is started.
+//! Into a user namespace, for whom is not root of the machine.
 //!
-//! Root needs only mounts of its own. An ordinary user needs a user namespace, in which it is root and has the further
+//! An ordinary user needs one for mounts of its own; in it it is root and has the further
 //! ids that `/etc/subuid` and `/etc/subgid` lend it. Those maps can only be written from outside, so a second process
 //! is started before, which waits until we are inside and then has `newuidmap` and `newgidmap` write them. Where nothing
 //! is lent, or nobody can write such maps, the user is alone inside: the one map that a process may write for itself.
 
 mod mapper;
-mod maps;
+pub(crate) mod maps;
 
-use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Gid, Uid, getegid, geteuid};
-use rustix::thread::{CapabilitySet, UnshareFlags, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{UnshareFlags, set_thread_res_gid, set_thread_res_uid};
 
 pub(crate) use self::mapper::map_for_caller;
 
 use self::mapper::Mapper;
 use self::maps::Maps;
 use crate::error::Prohibition;
-use crate::{Error, sys};
+use crate::{Error, Isolation, Lack, sys};
 
 /// Where distributions have the program that maps ids.
-const USUAL_MAPPER: &str = "/usr/bin/newuidmap";
-const INSTALL_MAPPER: &str =
+pub(crate) const USUAL_MAPPER: &str = "/usr/bin/newuidmap";
+pub(crate) const INSTALL_MAPPER: &str =
     "as root run `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)";
 
-/// How we are isolated from the machine: the rungs of a ladder, the best first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// By mounts of our own, with root's powers.
-    Root,
-    /// By a user namespace, without any power outside of it.
-    UserNamespace {
-        /// Who we are outside.
-        user: String,
-        /// How many user ids there are inside.
-        uids: u32,
-    },
-    /// By a user namespace in which there is no other id than root's: no file can be anybody else's, and no process.
-    SingleId {
-        /// Who we are outside.
-        user: String,
-        /// Why there are no others.
-        lack: Lack,
-    },
-}
-
-/// Why a user namespace has a single user id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// The administrator has lent this user no ids.
-    NoRange {
-        /// `/etc/subuid` or `/etc/subgid`.
-        file: &'static str,
-        /// The first id of a range that no one has.
-        first: u32,
-    },
-    /// The program that maps ids is not installed.
-    NoMapper,
-    /// The program that maps ids did not do it.
-    Refused {
-        /// What it said.
-        message: String,
-    },
-    /// We are a root that may not map ids.
-    PowerlessRoot,
-}
-
-impl Isolation {
-    /// Whether there is no other user id than root's.
-    #[must_use]
-    pub fn has_single_id(&self) -> bool {
-        matches!(self, Isolation::SingleId { .. })
-    }
-
-    /// What gives more user ids to who has a single one.
-    #[must_use]
-    pub fn remedy(&self) -> Option<String> {
-        let Isolation::SingleId { user, lack } = self else {
-            return None;
-        };
-        Some(match lack {
-            Lack::NoRange { first, .. } => {
-                let install = match Path::new(USUAL_MAPPER).exists() {
-                    true => "",
-                    false => " && apt-get install uidmap",
-                };
-                format!("as root run `{}{install}`", maps::lending(user, *first))
-            }
-            Lack::NoMapper => INSTALL_MAPPER.to_owned(),
-            Lack::Refused { .. } => format!(
-                "`newuidmap` must be setuid root or have the capability to set user ids, nothing may keep it from using \
-                 that (`no_new_privs`, as Kubernetes' `allowPrivilegeEscalation: false`), and the range of `{user}` in \
-                 /etc/subuid must be one that this machine has"
-            ),
-            Lack::PowerlessRoot => {
-                "start the container with `--cap-add=SETUID --cap-add=SETGID --cap-add=SETFCAP`".to_owned()
-            }
-        })
-    }
-}
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lack::NoRange { file, .. } => write!(f, "it has no range in {file}"),
-            Lack::NoMapper => f.write_str("`newuidmap` is not installed"),
-            Lack::Refused { message } => write!(f, "its range could not be mapped: {message}"),
-            Lack::PowerlessRoot => f.write_str("this root may not map ids"),
-        }
-    }
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Isolation::Root => f.write_str("running as root, each step in namespaces of its own"),
-            Isolation::UserNamespace { user, uids } => {
-                write!(
-                    f,
-                    "running in a user namespace of `{user}` with {uids} user ids, each step in namespaces of its own"
-                )
-            }
-            Isolation::SingleId { user, lack } => {
-                write!(
-                    f,
-                    "running in a user namespace of `{user}` with a single user id ({lack}), each step in namespaces of \
-                     its own; other owners of files are recorded"
-                )?;
-                self.remedy()
-                    .map_or(Ok(()), |remedy| write!(f, "; for more ids {remedy}"))
-            }
-        }
-    }
-}
-
-/// Whether [`enter`] found that we may all that root may.
+/// Whether it was found that we may all that root may.
 static TRUE_ROOT: AtomicBool = AtomicBool::new(false);
+
+/// Notes that we are root without a user namespace of ours.
+pub(crate) fn be_true_root() {
+    TRUE_ROOT.store(true, Ordering::Relaxed);
+}
 
 /// Whether we are root without a user namespace of ours.
 pub(crate) fn is_true_root() -> bool {
     TRUE_ROOT.load(Ordering::Relaxed)
 }
 
-/// Puts the calling process, which has one thread, into the namespaces all else needs. Afterwards it is root.
-///
-/// What is mounted from now on is seen by us alone and vanishes with us.
-///
-/// # Errors
-///
-/// When the machine does not allow it; the error says what is missing and what to do.
-pub fn enter() -> Result<Isolation, Error> {
-    let isolation = if is_powerful() {
-        TRUE_ROOT.store(true, Ordering::Relaxed);
-        Isolation::Root
-    } else {
-        enter_user_namespace()?
-    };
-    sys::unshare(UnshareFlags::NEWNS).map_err(isolating("make a mount namespace"))?;
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .map_err(isolating("keep mounts to ourselves"))?;
-    Ok(isolation)
-}
-
-fn is_powerful() -> bool {
-    geteuid().is_root()
-        && rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
-}
-
-fn enter_user_namespace() -> Result<Isolation, Error> {
+/// Makes a user namespace and becomes root in it.
+pub(crate) fn enter_user_namespace() -> Result<Isolation, Error> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let user = own_name(uid);
     let wanted = match uid {
@@ -223,7 +91,7 @@ fn unshare_users() -> Result<(), Error> {
     })
 }
 
-fn isolating(doing: &'static str) -> impl Fn(Errno) -> Error {
+pub(crate) fn isolating(doing: &'static str) -> impl Fn(Errno) -> Error {
     move |error| {
         // There, making the namespace succeeds, and nothing in it does.
         if matches!(error, Errno::PERM | Errno::ACCESS) && is_apparmor_restricted(&read_setting) {
@@ -368,23 +236,5 @@ mod tests {
             let setting = |path: &str| (path == *file).then(|| (*text).to_owned());
             assert_eq!(prohibition(*error, &setting), *expected, "{file}");
         }
-    }
-
-    #[test]
-    fn a_missing_range_is_answered_with_the_command_that_lends_one() {
-        let lack = Lack::NoRange {
-            file: "/etc/subuid",
-            first: 100_000,
-        };
-        let user = "ann".to_owned();
-        let told = Isolation::SingleId { user, lack }.to_string();
-        assert!(
-            told.contains("`ann` with a single user id (it has no range in /etc/subuid)"),
-            "{told}"
-        );
-        assert!(
-            told.contains("as root run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ann"),
-            "{told}"
-        );
     }
 }

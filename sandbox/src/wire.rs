@@ -20,10 +20,20 @@ use crate::groups::Membership;
 use crate::users::Identity;
 use crate::{Error, Spec};
 
+/// In which namespaces a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum World {
+    /// In new ones, on mounts of its own.
+    OfItsOwn,
+    /// In ours, with a root of its own only.
+    Ours,
+}
+
 /// The wish for a step. Beside it are its socket, then those of standard input, output and error that it says are there,
 /// and of its control group, in this order; in the place of others the step gets nothing.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
+    pub(crate) world: World,
     pub(crate) stdin: bool,
     pub(crate) output: bool,
     pub(crate) group: bool,

@@ -10,7 +10,6 @@ use export::records::CachePlace;
 use export::{ArchiveDest, FileDest, OutputSpec};
 use oci::Reference;
 use registry::{CredentialSource, Whereabouts};
-use sandbox::Isolation;
 
 use super::preamble::{Facts, Memory};
 use crate::commands::Setting;
@@ -19,7 +18,7 @@ use crate::request::BuildRequest;
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY"];
 
 /// Looks at all of it.
-pub(super) fn find(request: &BuildRequest, setting: &Setting, isolation: &Isolation) -> Facts {
+pub(super) fn find(request: &BuildRequest, setting: &Setting) -> Facts {
     let environment = &setting.environment;
     let spelled = || {
         PROXIES
@@ -29,7 +28,7 @@ pub(super) fn find(request: &BuildRequest, setting: &Setting, isolation: &Isolat
     let resolvers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        isolation: isolation.to_string(),
+        isolation: setting.isolation.to_string(),
         processors: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
         memory: memory(&|path| fs::read_to_string(path).ok()),
         root: setting.root().to_owned(),

@@ -239,6 +239,10 @@ pub(crate) struct WorkArgs {
     )]
     pub(crate) ci: Option<bool>,
 
+    /// How RUN is isolated: auto, namespaces, plain (a changed root and no more) [env: RBUILD_ISOLATION]
+    #[arg(long, value_name = "RUNG", hide_possible_values = true)]
+    pub(crate) isolation: Option<Rung>,
+
     /// Give up when the build takes longer, for example 90s, 30m
     #[arg(long, value_name = "DURATION", value_parser = values::time_limit)]
     pub(crate) timeout: Option<Duration>,
@@ -277,6 +281,18 @@ pub(crate) enum Network {
     None,
     /// That of the host
     Host,
+}
+
+/// How steps are isolated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rung {
+    /// As well as can be had
+    #[value(alias = "default")]
+    Auto,
+    /// By namespaces, or not at all
+    Namespaces,
+    /// By a changed root
+    Plain,
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {

@@ -214,6 +214,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) resources: ResourceArgs,
 
+    /// How the process is isolated: auto, namespaces, plain [env: RBUILD_ISOLATION]
+    #[arg(long, value_name = "RUNG", hide_possible_values = true)]
+    pub(crate) isolation: Option<super::build::Rung>,
+
     /// An image that is here: its name, or the beginning of its ID
     #[arg(value_name = "NAME")]
     pub(crate) name: String,

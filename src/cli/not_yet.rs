@@ -19,8 +19,7 @@ const YET: &str = "";
 const IGNORED: [&str; 3] = ["compress", "force-rm", "rm"];
 
 /// Flags that docker accepts, ignores, and has something to say about.
-const DEPRECATED: [(&str, Takes, &str); 3] = [
-    ("isolation", Takes::Value, "isolation flag is deprecated with BuildKit."),
+const DEPRECATED: [(&str, Takes, &str); 2] = [
     (
         "security-opt",
         Takes::Value,

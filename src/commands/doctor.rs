@@ -1,7 +1,7 @@
 //! `rbuild doctor`: whether builds will work here, on which rungs, and what to do for more.
 //!
-//! What can be tried is tried: the namespaces are entered, the store is opened, an overlay mounted on it, and a step run
-//! that is thrown away. The rest is read. Three verdicts: `ok`; `note`, where builds work but something is missing or
+//! What can be tried is tried: the namespaces are entered, the store is opened, an overlay mounted on it if there are any, and a
+//! step run that is thrown away. The rest is read. Three verdicts: `ok`; `note`, where builds work but something is missing or
 //! better to be had; `problem`, where they do not.
 
 mod kernel;
@@ -11,6 +11,7 @@ mod surroundings;
 use std::path::Path;
 use std::process::ExitCode;
 
+use sandbox::Wish;
 use serde_json::{Value, json};
 
 use super::answer;
@@ -73,13 +74,18 @@ impl Check {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub(crate) fn run(args: &DoctorArgs, root: &Path, environment: &Environment) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(
+    args: &DoctorArgs,
+    root: &Path,
+    environment: &Environment,
+    wish: Wish,
+) -> Result<ExitCode, CommandError> {
     let search = environment.path("PATH");
     let machine = sandbox::machine(search);
     let mut checks = vec![kernel::version(&machine), kernel::filters(&machine)];
     // Looked at from outside, where the user is who they are.
     let surroundings = surroundings::look(environment);
-    let isolation = sandbox::enter();
+    let isolation = sandbox::enter(wish);
     checks.push(kernel::isolation(&isolation, &machine.ids));
     checks.push(kernel::control_groups(&machine.control_groups));
     match &isolation {

@@ -27,10 +27,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use cache::{Limits, Ownership, Store};
-use sandbox::Isolation;
+use cache::{Limits, Ownership, Store, Views};
+use sandbox::{Isolation, Wish};
 
-use crate::cli::{Cli, Command, DebugArgs, DebugCommand, SpaceArgs};
+use crate::cli::{Cli, Command, DebugArgs, DebugCommand, Rung, SpaceArgs};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::request::{self, BuildRequest};
@@ -44,8 +44,8 @@ pub(crate) struct Setting {
     root: PathBuf,
     /// What was found around the program at its start.
     pub(crate) environment: Environment,
-    /// Who keeps the owners of files where this process has come to.
-    ownership: Ownership,
+    /// How steps are isolated, and this process with them.
+    pub(crate) isolation: Isolation,
     /// What is heeded of the disk.
     limits: Limits,
     /// How registries are reached.
@@ -78,6 +78,7 @@ fn serve(cli: Cli, mut environment: Environment) -> Result<ExitCode, CommandErro
         None => ::registry::ClientOptions::default(),
     };
     let root = || request::store_root(cli.root.as_deref(), &environment);
+    let wish = wish(cli.command.isolation(), &environment)?;
     match cli.command {
         Command::Version => version::run(),
         Command::Completions(args) => completions::run(&args),
@@ -85,12 +86,14 @@ fn serve(cli: Cli, mut environment: Environment) -> Result<ExitCode, CommandErro
             command: DebugCommand::Fsck { repair },
         }) => {
             let root = root()?;
-            let ownership = ownership(&enter()?);
-            fsck::run(repair, &Setting::new(root, environment, ownership, Limits::default()))
+            fsck::run(
+                repair,
+                &Setting::new(root, environment, enter(wish)?, Limits::default()),
+            )
         }
         Command::Debug(args) => debug::run(args.command),
         Command::Registry(args) => block_on(registry::run(args.command, &registries)),
-        Command::Doctor(args) => doctor::run(&args, &root()?, &environment),
+        Command::Doctor(args) => doctor::run(&args, &root()?, &environment, wish),
         Command::Build(args) => {
             let root = root()?;
             let limits = request::limits(&args.space, &environment)?;
@@ -105,34 +108,31 @@ fn serve(cli: Cli, mut environment: Environment) -> Result<ExitCode, CommandErro
             }
             if let Some(call) = request.call.take() {
                 // A question runs nothing, so it is answered also where nothing can be isolated.
-                let ownership = sandbox::enter().map_or(Ownership::Kept, |isolation| ownership(&isolation));
-                let setting = Setting::new(root, environment, ownership, limits).reaching(registries);
+                let isolation = sandbox::enter(wish).unwrap_or(Isolation::Root);
+                let setting = Setting::new(root, environment, isolation, limits).reaching(registries);
                 return block_on(call::run(&call, request, &setting));
             }
             let mut registries = registries;
             registries.insecure.extend(request.insecure.iter().cloned());
-            let isolation = enter()?;
-            let setting = Setting::new(root, environment, ownership(&isolation), limits).reaching(registries);
-            block_on(build::run(request, &setting, &isolation))?;
+            let setting = Setting::new(root, environment, enter(wish)?, limits).reaching(registries);
+            block_on(build::run(request, &setting))?;
             Ok(ExitCode::SUCCESS)
         }
         other => {
             let (root, limits) = (root()?, request::limits(&SpaceArgs::default(), &environment)?);
-            let setting = |ownership| Setting::new(root, environment, ownership, limits).reaching(registries);
-            on_the_store(other, setting)
+            let setting = Setting::new(root, environment, enter(wish)?, limits).reaching(registries);
+            on_the_store(other, &setting)
         }
     }
 }
 
 /// Commands that need the store's files.
-fn on_the_store(command: Command, setting: impl FnOnce(Ownership) -> Setting) -> Result<ExitCode, CommandError> {
-    let isolation = enter()?;
-    let setting = &setting(ownership(&isolation));
+fn on_the_store(command: Command, setting: &Setting) -> Result<ExitCode, CommandError> {
     match command {
         Command::Pull(args) => block_on(pull::run(args, setting)),
         Command::Push(args) => block_on(push::run(args, setting)),
         Command::Merge(args) => block_on(merge::run(args, setting)),
-        Command::Run(args) => run::run(*args, setting, &isolation),
+        Command::Run(args) => run::run(*args, setting),
         Command::Tag(args) => tag::run(&args, setting),
         Command::Images(args) => images::run(&args, setting),
         Command::Inspect(args) => inspect::run(&args, setting),
@@ -151,12 +151,12 @@ fn on_the_store(command: Command, setting: impl FnOnce(Ownership) -> Setting) ->
 }
 
 impl Setting {
-    fn new(root: PathBuf, environment: Environment, ownership: Ownership, limits: Limits) -> Setting {
+    fn new(root: PathBuf, environment: Environment, isolation: Isolation, limits: Limits) -> Setting {
         let store = OnceLock::new();
         Setting {
             root,
             environment,
-            ownership,
+            isolation,
             limits,
             registries: ::registry::ClientOptions::default(),
             store,
@@ -204,7 +204,7 @@ impl Setting {
         if let Some(store) = self.store.get() {
             return Ok(store.clone());
         }
-        let store = Store::open_with(&self.root, self.ownership)?;
+        let store = open(&self.root, &self.isolation)?;
         store.limit(self.limits);
         Ok(self.store.get_or_init(|| store).clone())
     }
@@ -215,18 +215,42 @@ impl Setting {
     }
 }
 
-/// Without other ids no file can be given to another: then it is recorded whose it should be.
-pub(crate) fn ownership(isolation: &Isolation) -> Ownership {
-    match isolation.has_single_id() {
+/// Opens the store as this process can use it. Without other ids no file can be given to another: then it is recorded whose
+/// it should be. Without mounts trees are copied.
+fn open(root: &Path, isolation: &Isolation) -> Result<Store, cache::Error> {
+    let ownership = match isolation.has_single_id() {
         true => Ownership::Recorded,
         false => Ownership::Kept,
-    }
+    };
+    let views = match isolation.is_plain() {
+        true => Views::Copied,
+        false => Views::Mounted,
+    };
+    Store::open_viewing(root, ownership, views)
+}
+
+/// How steps are to be isolated: as typed, or as the environment says.
+fn wish(typed: Option<Rung>, environment: &Environment) -> Result<Wish, CommandError> {
+    let rung = match (typed, environment.text("RBUILD_ISOLATION")) {
+        (Some(rung), _) => rung,
+        (None, None) => Rung::Auto,
+        (None, Some(text)) => <Rung as clap::ValueEnum>::from_str(text, false).map_err(|_| {
+            CommandError::usage(format!(
+                "invalid RBUILD_ISOLATION `{text}`: expected auto, namespaces or plain"
+            ))
+        })?,
+    };
+    Ok(match rung {
+        Rung::Auto => Wish::Best,
+        Rung::Namespaces => Wish::Namespaces,
+        Rung::Plain => Wish::Plain,
+    })
 }
 
 /// Enters the namespaces in which the store's files can be read: an ordinary user's belong to the user's lent ids.
-fn enter() -> Result<Isolation, CommandError> {
+fn enter(wish: Wish) -> Result<Isolation, CommandError> {
     let _span = trace::span("isolate");
-    sandbox::enter().map_err(|error| CommandError::failed("cannot isolate builds here").because(&error))
+    sandbox::enter(wish).map_err(|error| CommandError::failed("cannot isolate builds here").because(&error))
 }
 
 /// Waits for `work`. Two threads wait for the network; all that computes or blocks has threads of its own, which are not

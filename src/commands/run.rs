@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use cache::{Snapshot, Store};
 use export::Image;
 use oci::{Fetch, ImageName, Platform, Reference, RunConfig};
-use sandbox::{Cancel, Executor, Exit, Isolation, Namespaces, Network, Spec, Stdio};
+use sandbox::{Cancel, Exit, Network, Spec, Stdio};
 use solver::Reporter;
 
 use super::find::{self, Found};
@@ -25,7 +25,7 @@ const SIGKILL: i32 = 9;
 ///
 /// # Errors
 /// When the image is not here or the process cannot be started.
-pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: RunArgs, setting: &Setting) -> Result<ExitCode, CommandError> {
     let ours = |error: CommandError| error.of_kind(Kind::BeforeRun);
     if args.tty && !setting.environment.stdin_is_terminal {
         return Err(ours(CommandError::usage("-t: the input device is not a TTY")));
@@ -37,7 +37,7 @@ pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Re
         return Err(ours(CommandError::failed(format!("image {} has no name", args.name))));
     };
     let image = chosen(&found, args.platform.as_ref()).map_err(ours)?;
-    emulate(&image.platform, setting, isolation);
+    emulate(&image.platform, setting);
     let name = name.pinned(image.manifest.digest);
     let snapshot = tree(&store, &name, &image.platform, setting).map_err(ours)?;
     let active = store
@@ -47,9 +47,9 @@ pub(crate) fn run(args: RunArgs, setting: &Setting, isolation: &Isolation) -> Re
     let spec = specification(tree.path(), &image.configuration.config, args, &setting.environment);
     let spec = spec.map_err(ours)?;
     let cancel = Cancel::new();
-    let exit = Namespaces::new()
+    let exit = sandbox::executor(&setting.isolation)
         .run(&spec, &mut |_, _| {}, &cancel)
-        .map_err(|error| not_started(&error).under(isolation))?;
+        .map_err(|error| not_started(&error).under(&setting.isolation))?;
     Ok(code(exit))
 }
 
@@ -71,11 +71,11 @@ fn chosen<'a>(found: &'a Found, asked: Option<&Platform>) -> Result<&'a Image, C
 }
 
 /// Puts an emulator to use if the image is for another processor; without one the kernel says what it cannot run.
-fn emulate(platform: &Platform, setting: &Setting, isolation: &Isolation) {
+fn emulate(platform: &Platform, setting: &Setting) {
     if platform.architecture != Platform::host().architecture {
         let architectures = [platform.architecture.clone()];
         // What came of it the kernel says better, with the program's name.
-        let _ = sandbox::emulate(&architectures, isolation, setting.environment.path("PATH"));
+        let _ = sandbox::emulate(&architectures, &setting.isolation, setting.environment.path("PATH"));
     }
 }
 

@@ -137,7 +137,9 @@ fn of_sandbox(error: &sandbox::Error) -> Option<Kind> {
         | Error::UserNamespaceForbidden { .. }
         | Error::Isolate { .. }
         | Error::Unmapped { .. }
-        | Error::UnenforceableLimit { .. } => Some(Kind::Machine),
+        | Error::UnenforceableLimit { .. }
+        | Error::NeedsNamespaces { .. }
+        | Error::NotPlain { .. } => Some(Kind::Machine),
         Error::Program { message } if message.ends_with("exec format error") => Some(Kind::Machine),
         _ => None,
     }

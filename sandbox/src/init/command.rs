@@ -44,12 +44,45 @@ pub(super) fn become_command(
     drop(share);
     root.enter().during("enter the root", "")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).during("set the host name", "")?;
+    begin(plan, (terminal, control), watched, || {
+        privileges::drop_to(&plan.identity, spec.privileges)
+    })
+}
+
+/// The same without namespaces, on a root that has been furnished; returns only if it fails.
+pub(super) fn become_command_on(
+    root: BorrowedFd<'_>,
+    plan: &Plan,
+    (terminal, control): (Option<Terminal>, BorrowedFd<'_>),
+    watched: &OwnedFd,
+) -> Result<Infallible, Failure> {
+    rustix::process::setsid().during("make a session", "")?;
+    for group in &plan.membership.moved {
+        std::fs::write(group.join("cgroup.procs"), "0").during("enter the control group", group)?;
+    }
+    rustix::process::fchdir(root)
+        .and_then(|()| rustix::process::chroot("."))
+        .and_then(|()| rustix::process::chdir("/"))
+        .during("enter the root", "")?;
+    begin(plan, (terminal, control), watched, || {
+        privileges::drop_in_our_namespaces(&plan.identity, plan.membership.devices)
+    })
+}
+
+/// What is left to do inside.
+fn begin(
+    plan: &Plan,
+    (terminal, control): (Option<Terminal>, BorrowedFd<'_>),
+    watched: &OwnedFd,
+    drop_privileges: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Infallible, Failure> {
+    let spec = &plan.spec;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     enter_working_directory(&spec.working_directory, &plan.identity)?;
     connect(spec.stdio, terminal, control, &plan.identity)?;
     // Late, because we have to live under them ourselves.
     set_limits(spec)?;
-    privileges::drop_to(&plan.identity, spec.privileges)?;
+    drop_privileges()?;
     stay_bound(watched)?;
     execute(spec)
 }

@@ -14,7 +14,7 @@ use crate::groups::Devices;
 use crate::rooted::{self, Kind};
 use crate::wire::{During, Failure};
 
-const NODES: [(&str, u32, u32); 6] = [
+pub(super) const NODES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -131,7 +131,8 @@ fn terminals() -> io::Result<OwnedFd> {
         .or_else(|_| filesystem::new("devpts", &common, NO_PROGRAMS_OF_ROOT))
 }
 
-fn open_terminal(pts: BorrowedFd<'_>) -> io::Result<(Terminal, String)> {
+/// A terminal of the file system `pts`, and its name there.
+pub(super) fn open_terminal(pts: BorrowedFd<'_>) -> io::Result<(Terminal, String)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let outer = rustix::fs::openat(pts, "ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&outer)?;

@@ -4,6 +4,9 @@
 //! forks pid 1 of each, waits for it and tells how it ended. It stays outside of the steps' process namespaces. It kills a
 //! step when the caller hangs up its socket, and all of them when the caller hangs up or dies; and when the supervisor
 //! itself is killed, the kernel kills pid 1 of every step, and with it everything in its namespace.
+//!
+//! Where there are no namespaces, what it forks watches over the step itself ([`plain`]): that one is not killed but hears of
+//! the hanging up too, because it has to put back what it moved.
 
 mod alike;
 mod asked;
@@ -11,6 +14,7 @@ mod command;
 mod devices;
 mod filesystem;
 mod mounts;
+mod plain;
 mod privileges;
 
 use std::collections::BTreeSet;
@@ -27,13 +31,15 @@ use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 
 use alike::{Share, Stock};
 
-use crate::sys::{self, Fork};
-use crate::wire::{During, Failure, Inbox, Order, Plan, Report, send};
+use crate::sys::{self, Fork, Processes};
+use crate::wire::{During, Failure, Inbox, Order, Plan, Report, World, send};
 
 /// The name under which our program is started again.
 pub(crate) const NAME: &str = "rbuild-init";
 /// The first argument of the one that writes the id maps of its parent.
 pub(crate) const MAP: &str = "map";
+/// The first argument of the one that tries whether there are namespaces.
+pub(crate) const TRY: &str = "try";
 
 /// First thing in `main`: if this process was started as one of the sandbox's own, does that work and never returns.
 #[expect(clippy::exit, reason = "the process has no other purpose")]
@@ -44,6 +50,7 @@ pub fn init_if_asked() {
     }
     let done = match args.next() {
         Some(argument) if argument == MAP => crate::userns::map_for_caller(args),
+        Some(argument) if argument == TRY => crate::isolation::try_for_caller(),
         _ => supervise(),
     };
     std::process::exit(i32::from(done.is_err()));
@@ -69,8 +76,9 @@ struct Supervisor {
     alive: Option<OwnedFd>,
 }
 
-/// Pid 1 of a step, seen from outside.
+/// Pid 1 of a step, or who watches over it, seen from outside.
 struct Step {
+    world: World,
     pid: Pid,
     handle: OwnedFd,
     control: OwnedFd,
@@ -144,7 +152,13 @@ impl Supervisor {
             }
         }
         for number in ended.into_iter().rev() {
-            self.steps.swap_remove(number).tell_end()?;
+            let step = self.steps.swap_remove(number);
+            if step.world == World::Ours {
+                // Of one that was killed there may be more left, which is ours now.
+                let others: Vec<Pid> = self.steps.iter().map(|step| step.pid).collect();
+                plain::end_orphans(&[&others[..], &[step.pid]].concat());
+            }
+            step.tell_end()?;
         }
         if !happened[0] {
             return Ok(true);
@@ -158,13 +172,25 @@ impl Supervisor {
 
     fn start(&mut self, order: Order) -> io::Result<()> {
         let lent = Lent::take(&mut self.orders, order).ok_or_else(|| io::Error::other("a descriptor is missing"))?;
-        let asked = self.stock.ask();
-        match sys::fork_into_namespace(lent.group.as_ref().map(AsFd::as_fd)) {
+        let (asked, forked) = match order.world {
+            World::OfItsOwn => {
+                let group = lent.group.as_ref().map(AsFd::as_fd);
+                (self.stock.ask(), sys::fork(Processes::OfItsOwn, group))
+            }
+            World::Ours => {
+                rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+                (None, sys::fork(Processes::Ours, None))
+            }
+        };
+        match forked {
             Ok(Fork::Child) => {
                 // A caller waits until nobody has the socket of its step, and we ask whether the supervisor has its pipe.
                 self.steps.clear();
                 self.alive = None;
-                run_command(self, lent, asked)
+                match order.world {
+                    World::OfItsOwn => run_command(self, lent, asked),
+                    World::Ours => plain::watch_over(self, lent),
+                }
             }
             Ok(Fork::Parent(pid, handle)) => {
                 let group = lent
@@ -174,6 +200,7 @@ impl Supervisor {
                 self.groups
                     .extend(group.and_then(|group| std::fs::read_link(group).ok()));
                 self.steps.push(Step {
+                    world: order.world,
                     pid,
                     handle,
                     control: lent.control,
@@ -181,7 +208,7 @@ impl Supervisor {
                 });
             }
             Err(error) => {
-                let failure = Failure::setup("make a process namespace", "", &error);
+                let failure = Failure::setup("make a process for the step", "", &error);
                 // A caller that has gone meanwhile need not be told.
                 let _ = send(&lent.control, &Report::Failed(failure), &[]);
             }
@@ -190,7 +217,9 @@ impl Supervisor {
     }
 
     /// Kills what is left, and removes where it was.
-    fn end(self) -> io::Result<()> {
+    fn end(mut self) -> io::Result<()> {
+        // Heard by those who are not killed.
+        self.alive = None;
         for mut step in self.steps {
             step.kill();
             step.reap()?;
@@ -225,14 +254,21 @@ impl Lent {
 
 impl Step {
     fn kill(&mut self) {
-        if !self.killed {
+        if !self.killed && self.world == World::OfItsOwn {
             let _ = pidfd_send_signal(self.handle.as_fd(), Signal::KILL);
-            self.killed = true;
         }
+        self.killed = true;
     }
 
     fn tell_end(self) -> io::Result<()> {
-        let report = self.reap()?;
+        let report = match (self.world, self.reap()?) {
+            // It did not get to put back what it moved.
+            (World::Ours, Report::Signaled(_)) => {
+                let error = io::Error::other("who watched over the step was killed");
+                Report::Failed(Failure::setup("put the root in order", "", &error))
+            }
+            (_, report) => report,
+        };
         // A caller that has gone meanwhile need not be told.
         let _ = send(&self.control, &report, &[]);
         Ok(())

@@ -3,8 +3,9 @@
 use std::io;
 
 use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{CapabilitySet, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::groups::Devices;
 use crate::users::Identity;
 use crate::wire::{During, Failure};
 use crate::{Privileges, capabilities, seccomp, sys};
@@ -19,12 +20,36 @@ pub(super) fn drop_to(identity: &Identity, privileges: Privileges) -> Result<(),
     }
     set_groups(identity).during("set the groups of the command", "")?;
     sys::keep_from_sockets_outside().during("keep from the host's sockets", "")?;
-    capabilities::limit_bounding_set().during("limit capabilities", "")?;
     seccomp::install().during("install the filter of system calls", "")?;
+    keep(capabilities::DEFAULT, identity)
+}
+
+/// Becomes `identity` where there are no namespaces, for good.
+///
+/// A filter of our own, and a limit on sockets, would need `CAP_SYS_ADMIN`, or forbid setuid programs: without that
+/// capability, the container's own filter has to do.
+pub(super) fn drop_in_our_namespaces(identity: &Identity, devices: Devices) -> Result<(), Failure> {
+    set_groups(identity).during("set the groups of the command", "")?;
+    let held = rustix::thread::capabilities(None).during("ask for our capabilities", "")?;
+    if held.effective.contains(CapabilitySet::SYS_ADMIN) {
+        sys::keep_from_sockets_outside().during("keep from the host's sockets", "")?;
+        seccomp::install().during("install the filter of system calls", "")?;
+    }
+    let kept = match devices {
+        Devices::AsTheyAre => capabilities::WITHOUT_NAMESPACES,
+        // Nothing else would keep the step from those of the machine.
+        Devices::Unopenable => capabilities::WITHOUT_NAMESPACES.difference(CapabilitySet::MKNOD),
+    };
+    keep(kept, identity)
+}
+
+/// Becomes `identity`, of whose programs none may ever do more than `kept`.
+fn keep(kept: CapabilitySet, identity: &Identity) -> Result<(), Failure> {
+    capabilities::limit_bounding_set(kept).during("limit capabilities", "")?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     set_thread_res_gid(gid, gid, gid).during("set the group of the command", "")?;
     set_thread_res_uid(uid, uid, uid).during("set the user of the command", "")?;
-    capabilities::limit_sets(identity.uid).during("drop capabilities", "")
+    capabilities::limit_sets(identity.uid, kept).during("drop capabilities", "")
 }
 
 /// Becomes `identity` with every capability we have, which also what it starts keeps.

@@ -124,7 +124,7 @@ pub(super) fn counts(user: &str, uid: u32) -> (u64, u64) {
 }
 
 /// The command that lends a user ids from `first` on.
-pub(super) fn lending(user: &str, first: u32) -> String {
+pub(crate) fn lending(user: &str, first: u32) -> String {
     let last = first + (USUAL_COUNT - 1);
     format!("usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {user}")
 }

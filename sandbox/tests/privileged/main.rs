@@ -13,6 +13,7 @@
 
 mod isolation;
 mod lifecycle;
+mod plain;
 mod root;
 mod world;
 
@@ -51,7 +52,22 @@ fn main() -> ExitCode {
     if args.iter().any(|arg| arg == "--inside") {
         return inside(&filters);
     }
+    if args.iter().any(|arg| arg == "--plain") {
+        return all(plain::TESTS, &filters);
+    }
     let own = rerun(&mut Command::new("/proc/self/exe"), &filters);
+    let plain = match nix::unistd::geteuid().is_root() {
+        true => Command::new("/proc/self/exe")
+            .arg("--plain")
+            .args(&filters)
+            .status()
+            .unwrap()
+            .success(),
+        false => {
+            eprintln!("skipped: needs root to do without namespaces");
+            true
+        }
+    };
     let another = |user: Option<String>, kind: &str| match user {
         Some(user) => world::with_readable_copy(|program| {
             rerun(Command::new("runuser").args(["-u", &user, "--"]).arg(program), &filters)
@@ -63,7 +79,7 @@ fn main() -> ExitCode {
     };
     let ordinary = another(world::ordinary_user(), "with");
     let alone = another(world::user_without_range(), "without");
-    if own && ordinary && alone {
+    if own && plain && ordinary && alone {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -75,7 +91,7 @@ fn rerun(command: &mut Command, filters: &[&str]) -> bool {
 }
 
 fn inside(filters: &[&str]) -> ExitCode {
-    let is_alone = match sandbox::enter() {
+    let is_alone = match sandbox::enter(sandbox::Wish::Namespaces) {
         Ok(isolation) => {
             println!("{isolation}");
             isolation.has_single_id()
@@ -85,23 +101,26 @@ fn inside(filters: &[&str]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let mut failed = Vec::new();
-    for (name, test) in root::TESTS.iter().chain(isolation::TESTS).chain(lifecycle::TESTS) {
-        if is_alone && NEED_IDS.contains(name) {
-            eprintln!("skipped: {name} needs more than one user id");
-            continue;
-        }
+    let tests: Vec<Test> = [root::TESTS, isolation::TESTS, lifecycle::TESTS].concat();
+    let (run, skipped): (Vec<Test>, Vec<Test>) = tests
+        .into_iter()
+        .partition(|(name, _)| !is_alone || !NEED_IDS.contains(name));
+    for (name, _) in skipped {
+        eprintln!("skipped: {name} needs more than one user id");
+    }
+    all(&run, filters)
+}
+
+fn all(tests: &[Test], filters: &[&str]) -> ExitCode {
+    let mut outcome = ExitCode::SUCCESS;
+    for (name, test) in tests {
         if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
             let passed = catch_unwind(test).is_ok();
             println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
             if !passed {
-                failed.push(*name);
+                outcome = ExitCode::FAILURE;
             }
         }
     }
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    outcome
 }

@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sandbox::{Cancel, Error, Executor, Exit, Namespaces, Spec, Stream};
 
 pub(crate) const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/bin/busybox-static"];
-const APPLETS: &str = "awk cat chmod chown chroot cut dd df env false find grep head hostname id ifconfig kill ls mkdir mknod \
+pub(crate) const APPLETS: &str = "awk cat chmod chown chroot cut dd df env false find grep head hostname id ifconfig kill ls mkdir mknod \
     mount nproc ps pwd readlink rm seq sh sleep sort stat stty tail tee test touch true tty umount uname unshare wc which";
 
 pub(crate) fn busybox() -> Option<&'static str> {

@@ -55,7 +55,7 @@ pub(super) fn isolation(entered: &Result<Isolation, Error>, ids: &Ids) -> Check 
     match isolation {
         Isolation::Root => Check::ok(
             name,
-            "as root, each step in namespaces of its own: the first rung of three",
+            "as root, each step in namespaces of its own: the first rung of four",
         ),
         Isolation::UserNamespace { user, uids } => {
             let programs = [&ids.newuidmap, &ids.newgidmap];
@@ -68,8 +68,7 @@ pub(super) fn isolation(entered: &Result<Isolation, Error>, ids: &Ids) -> Check 
                 true => String::new(),
                 false => format!(", mapped by {}", programs.join(" and ")),
             };
-            let mut text =
-                format!("in a user namespace of `{user}` with {uids} user ids{by}: the second rung of three");
+            let mut text = format!("in a user namespace of `{user}` with {uids} user ids{by}: the second rung of four");
             if ids.users.max(ids.groups) > 0 && ids.users.min(ids.groups) < 65_535 {
                 let _ = write!(text, "; {} user and {} group ids are lent", ids.users, ids.groups);
                 let next = "images with higher ids need a range of 65536: see `usermod --add-subuids --add-subgids`";
@@ -79,10 +78,17 @@ pub(super) fn isolation(entered: &Result<Isolation, Error>, ids: &Ids) -> Check 
         }
         Isolation::SingleId { user, lack } => {
             let text = format!(
-                "in a user namespace of `{user}` with a single user id, because {lack}: the last rung of three; steps that \
+                "in a user namespace of `{user}` with a single user id, because {lack}: the third rung of four; steps that \
                  need other users (`USER 1000`, `chown`, `apt-get install`) fail, other owners of files are recorded"
             );
             Check::note(name, text, isolation.remedy().unwrap_or_default())
+        }
+        Isolation::Plain { lack } => {
+            let text = format!(
+                "as root without namespaces, because {lack}: the last rung of four; steps have a root of their own and are not \
+                 isolated from what is around rbuild; they have no /proc of processes, and `--network=none` fails"
+            );
+            Check::note(name, text, isolation.better().unwrap_or_default())
         }
     }
 }

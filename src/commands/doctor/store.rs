@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cache::{Probe, Store};
-use sandbox::{Cancel, Executor, Isolation, Mount, Namespaces, Spec};
+use sandbox::{Cancel, Isolation, Mount, Spec};
 
-use super::Check;
+use super::{Check, Verdict};
 use crate::ui::text;
 
 /// A build of something small fits in here.
@@ -21,7 +21,7 @@ const CLOCKS_APART: i64 = 2;
 /// Looks at everything that begins with the store.
 pub(super) fn look(root: &Path, isolation: &Isolation) -> Vec<Check> {
     let elsewhere = "choose another folder with --root or RBUILD_ROOT, or make it writable for you";
-    let store = match Store::open_with(root, super::super::ownership(isolation)) {
+    let store = match super::super::open(root, isolation) {
         Ok(store) => store,
         Err(error) => return vec![Check::problem("store", causes(&error), elsewhere)],
     };
@@ -29,9 +29,14 @@ pub(super) fn look(root: &Path, isolation: &Isolation) -> Vec<Check> {
         Ok(probe) => probe,
         Err(error) => return vec![Check::problem("store", causes(&error), elsewhere)],
     };
-    let mut checks = vec![place(root, &probe), space(&probe), snapshots(&probe)];
-    if probe.overlay.is_ok() {
-        checks.push(step(&store));
+    let snapshots = match isolation.is_plain() {
+        true => copies(&probe),
+        false => snapshots(&probe),
+    };
+    let can_run = snapshots.verdict != Verdict::Problem;
+    let mut checks = vec![place(root, &probe), space(&probe), snapshots];
+    if can_run {
+        checks.push(step(&store, isolation));
     }
     checks.extend(other_home(&store, isolation));
     if probe.clock_ahead.abs() > CLOCKS_APART {
@@ -101,7 +106,21 @@ fn space(probe: &Probe) -> Check {
     }
 }
 
-/// Which rung of snapshots: there is one so far.
+/// Where nothing can be mounted.
+fn copies(probe: &Probe) -> Check {
+    let sharing = match probe.shares_content {
+        true => "which share their content (reflinks)",
+        false => "of all files: this file system has no reflinks",
+    };
+    let next = "a store on btrfs or xfs, chosen with --root, makes the copies cheap; namespaces make them needless";
+    let text = format!("copies, {sharing}: nothing can be mounted");
+    match probe.shares_content {
+        true => Check::ok("snapshots", text),
+        false => Check::note("snapshots", text, next),
+    }
+}
+
+/// Where overlays are to be had.
 fn snapshots(probe: &Probe) -> Check {
     if let Err(error) = &probe.overlay {
         let next = match probe.file_system.as_str() {
@@ -117,12 +136,12 @@ fn snapshots(probe: &Probe) -> Check {
         true => "copies share their content (reflinks)",
         false => "copies are copies: this file system has no reflinks",
     };
-    Check::ok("snapshots", format!("overlays of the kernel, the only rung; {sharing}"))
+    Check::ok("snapshots", format!("overlays of the kernel; {sharing}"))
 }
 
 /// Runs ourselves, alone in a tree.
-fn step(store: &Store) -> Check {
-    match try_step(store) {
+fn step(store: &Store, isolation: &Isolation) -> Check {
+    match try_step(store, isolation) {
         Ok(took) => Check::ok(
             "step",
             format!("one was run and thrown away, in {} ms", took.as_millis()),
@@ -136,7 +155,7 @@ fn step(store: &Store) -> Check {
     }
 }
 
-fn try_step(store: &Store) -> Result<Duration, String> {
+fn try_step(store: &Store, isolation: &Isolation) -> Result<Duration, String> {
     let program = std::env::current_exe().map_err(|error| causes(&error))?;
     let active = store.prepare(None).map_err(|error| causes(&error))?;
     let tree = active.mount().map_err(|error| causes(&error))?;
@@ -149,7 +168,7 @@ fn try_step(store: &Store) -> Result<Duration, String> {
     });
     let (begin, mut said) = (Instant::now(), Vec::new());
     let mut listen = |_, bytes: &[u8]| said.extend_from_slice(bytes);
-    let exit = Namespaces::new().run(&spec, &mut listen, &Cancel::new());
+    let exit = sandbox::executor(isolation).run(&spec, &mut listen, &Cancel::new());
     match exit.map_err(|error| causes(&error))? {
         exit if exit.is_success() => Ok(begin.elapsed()),
         exit => Err(format!("{exit}: {}", String::from_utf8_lossy(&said).trim())),
