@@ -176,7 +176,10 @@ impl<'w> Mounts<'w> {
         loop {
             let alone = store.lock(&key)?;
             let user = match store.find_directory(&key, company, step.name())? {
-                Found::Free(directory) => return Ok(directory),
+                Found::Free(directory) => {
+                    self.mend_cache(cache, &directory)?;
+                    return Ok(directory);
+                }
                 Found::Taken(user) if cache.sharing == Sharing::Locked => user,
                 Found::Taken(_) | Found::Nothing => {
                     let about = format!("cache mount {id}");
@@ -186,6 +189,20 @@ impl<'w> Mounts<'w> {
             };
             drop(alone);
             std::thread::sleep(waiting.pause(&user, &format!("has the cache mount `{id}`"))?);
+        }
+    }
+
+    /// Lets a cache begin anew that lost its content. Where there are no mounts a step has the content itself, and when all
+    /// that ran it was killed at once, nobody gave it back.
+    fn mend_cache(&self, cache: &CacheMount, directory: &CacheDirectory) -> Result<(), StepError> {
+        let root = directory.root();
+        if root.join(COPIED.trim_start_matches('/')).exists() {
+            return Ok(());
+        }
+        // Whoever has it for a step holds this lock.
+        match std::fs::File::open(&root).map(|folder| folder.try_lock().map(|()| folder)) {
+            Ok(Ok(_alone)) => self.begin_cache(cache, &root),
+            _ => Ok(()),
         }
     }
 
