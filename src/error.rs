@@ -225,6 +225,15 @@ const FOREIGN_PROGRAM: &str = "the program is for another processor, or a script
     `apt-get install qemu-user-static` (Debian, Ubuntu), `dnf install qemu-user-static` (Fedora), or for all with \
     `docker run --privileged --rm tonistiigi/binfmt --install all`";
 
+/// Whether the kernel refused an overlay, as it does on another one.
+fn is_refused_mount(error: &(dyn Error + 'static)) -> bool {
+    let of_store = |error: &cache::Error| matches!(error, cache::Error::Mount { .. });
+    match error.downcast_ref() {
+        Some(StepError::Store(error)) => of_store(error),
+        _ => error.downcast_ref().is_some_and(of_store),
+    }
+}
+
 /// The next step that a cause calls for.
 fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(PortError::Denied { name, detail }) = kind::port(error) {
@@ -255,6 +264,10 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(format!(
             "check the name and the network; an image from elsewhere can be given with {other}"
         ));
+    }
+    if is_refused_mount(error) {
+        let folder = "choose a folder on ext4, xfs or btrfs with --root, in a container one of a volume";
+        return Some(format!("{folder}; or, as root, do without mounts: --isolation plain"));
     }
     if let Some(StepError::NoSecret { id }) = error.downcast_ref() {
         return Some(format!(

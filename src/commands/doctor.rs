@@ -11,7 +11,7 @@ mod surroundings;
 use std::path::Path;
 use std::process::ExitCode;
 
-use sandbox::Wish;
+use sandbox::{Isolation, Wish};
 use serde_json::{Value, json};
 
 use super::answer;
@@ -82,10 +82,11 @@ pub(crate) fn run(
 ) -> Result<ExitCode, CommandError> {
     let search = environment.path("PATH");
     let machine = sandbox::machine(search);
-    let mut checks = vec![kernel::version(&machine), kernel::filters(&machine)];
     // Looked at from outside, where the user is who they are.
     let surroundings = surroundings::look(environment);
     let isolation = sandbox::enter(wish);
+    let is_plain = isolation.as_ref().is_ok_and(Isolation::is_plain);
+    let mut checks = vec![kernel::version(&machine), kernel::filters(&machine, is_plain)];
     checks.push(kernel::isolation(&isolation, &machine.ids));
     checks.push(kernel::control_groups(&machine.control_groups));
     match &isolation {

@@ -220,9 +220,14 @@ impl Supervisor {
     fn end(mut self) -> io::Result<()> {
         // Heard by those who are not killed.
         self.alive = None;
+        let mut has_orphans = false;
         for mut step in self.steps {
             step.kill();
             step.reap()?;
+            has_orphans |= step.world == World::Ours;
+        }
+        if has_orphans {
+            plain::end_orphans(&[]);
         }
         for group in self.groups {
             // Removed already, or left to the next who makes one.

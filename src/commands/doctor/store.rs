@@ -125,7 +125,8 @@ fn snapshots(probe: &Probe) -> Check {
     if let Err(error) = &probe.overlay {
         let next = match probe.file_system.as_str() {
             "overlay" => {
-                "in a container, mount a volume and name it with --root: an overlay cannot stand on an overlay"
+                "in a container, mount a volume and name it with --root: an overlay cannot stand on an overlay; or, as \
+                 root, do without overlays: --isolation plain"
             }
             _ => "choose a folder on ext4, xfs or btrfs with --root; without root Linux 5.12 is needed",
         };
