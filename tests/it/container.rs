@@ -53,24 +53,29 @@ pub(crate) struct Container {
     folder: PathBuf,
     capabilities: Vec<&'static str>,
     filter: Filter,
+    has_volume: bool,
 }
 
 impl Container {
     /// Nothing (and a word on stderr) where root or runc is missing.
     pub(crate) fn new(bases: &Bases, filter: Filter) -> Option<Container> {
-        if !rustix::process::geteuid().is_root() || !has("runc") {
-            return skipped("root and runc");
+        if !rustix::process::geteuid().is_root() || !has("runc") || !has("unshare") {
+            return skipped("root, runc and unshare");
         }
         let workshop = Workshop::own();
         let folder = workshop.path("bundle");
         for path in ["proc", "sys", "dev", "tmp", "etc", "root", "bases", "store"] {
-            fs::create_dir_all(folder.join("rootfs").join(path)).unwrap();
+            fs::create_dir_all(folder.join("image").join(path)).unwrap();
+        }
+        for path in ["rootfs", "changes", "work"] {
+            fs::create_dir(folder.join(path)).unwrap();
         }
         let container = Container {
             workshop,
             folder,
             capabilities: CAPABILITIES.to_vec(),
             filter,
+            has_volume: false,
         };
         fs::copy(binary(), container.at("rbuild")).unwrap();
         fs::write(container.at("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
@@ -81,14 +86,26 @@ impl Container {
         Some(container)
     }
 
-    /// A path in it, as it is outside.
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.folder.join("rootfs").join(path)
+    /// A path in its image, as it is outside.
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.join("image").join(path)
+    }
+
+    /// What it made at this path.
+    pub(crate) fn made(&self, path: &str) -> PathBuf {
+        self.folder.join("changes").join(path)
     }
 
     /// Without this capability.
     pub(crate) fn without(mut self, capability: &str) -> Container {
         self.capabilities.retain(|known| *known != capability);
+        self
+    }
+
+    /// With its store on a volume: on its own root, which is an overlay, there can be no other.
+    pub(crate) fn on_a_volume(mut self) -> Container {
+        fs::create_dir(self.folder.join("volume")).unwrap();
+        self.has_volume = true;
         self
     }
 
@@ -125,9 +142,13 @@ impl Container {
             .collect();
         fs::write(self.folder.join("config.json"), self.configuration(&words).to_string()).unwrap();
         let name = format!("rbuild-it-{}-{}", std::process::id(), self.folder.display()).replace('/', "-");
-        let mut command = Command::new("runc");
-        command.arg("--root").arg(self.workshop.path("state"));
-        command.args(["run", "--bundle"]).arg(&self.folder).arg(name);
+        // Its root is an overlay, as everywhere; the mount is gone with the shell.
+        let script =
+            "mount -t overlay overlay -o lowerdir=image,upperdir=changes,workdir=work rootfs && exec runc \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh", "--root"]);
+        command.arg(self.workshop.path("state")).args(["run", "--bundle"]);
+        command.arg(&self.folder).arg(name).current_dir(&self.folder);
         command.output().unwrap()
     }
 
@@ -149,6 +170,21 @@ impl Container {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "resources": { "devices": devices },
         });
+        let mut mounts = vec![
+            system("/proc", "proc", &[]),
+            system("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            system(
+                "/dev/pts",
+                "devpts",
+                &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+            ),
+            system("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
+            system("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        ];
+        if self.has_volume {
+            let source = self.folder.join("volume");
+            mounts.push(json!({ "destination": "/store", "type": "bind", "source": source, "options": ["bind"] }));
+        }
         if self.filter == Filter::Docker {
             linux["seccomp"] = seccomp();
         }
@@ -166,13 +202,7 @@ impl Container {
                     "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                 },
             },
-            "mounts": [
-                system("/proc", "proc", &[]),
-                system("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                system("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-                system("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
-                system("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            ],
+            "mounts": mounts,
             "linux": linux,
         })
     }

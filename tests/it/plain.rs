@@ -262,7 +262,7 @@ fn a_container_that_lends_no_namespaces_builds_images() {
         "{said}"
     );
     assert!(said.contains(" ann\n"), "{said}");
-    assert!(tar_has(&container.at("image.tar"), "index.json"));
+    assert!(tar_has(&container.made("image.tar"), "index.json"));
 
     let run = container.rbuild(&["run", "im", "cat", "/made/who"]);
     assert_eq!(text(&run.stdout), "ann\n", "{}", both(&run));
@@ -309,15 +309,21 @@ fn a_container_without_a_filter_is_on_a_better_rung() {
     let Some(container) = Container::new(bases, Filter::None) else {
         return;
     };
-    container.context(
-        "context",
-        &[(
-            "Dockerfile",
-            IN_A_CONTAINER
-                .replace("mknod /null c 1 3 && echo lost > /null && rm /null", "true")
-                .as_str(),
-        )],
+    // In a user namespace no device can be made.
+    let dockerfile = IN_A_CONTAINER.replace(
+        "mknod /null c 1 3 && echo lost > /null && rm /null",
+        "test -d /proc/self",
     );
+    container.context("context", &[("Dockerfile", &dockerfile)]);
+    let refused = container.build("context", &[]);
+    let said = both(&refused);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("in a container one of a volume; or, as root, do without mounts"),
+        "{said}"
+    );
+
+    let container = container.on_a_volume();
     let built = container.build("context", &[]);
     let said = both(&built);
     assert!(said.contains("running in a user namespace of `root`"), "{said}");

@@ -17,8 +17,9 @@ use tempfile::TempDir;
 const PATIENCE_SECONDS: &str = "1200";
 
 /// Variables that change what rbuild does, and are not the tests'.
-pub(crate) const OF_THE_DEVELOPER: [&str; 12] = [
+pub(crate) const OF_THE_DEVELOPER: [&str; 13] = [
     "RBUILD_ROOT",
+    "RBUILD_ISOLATION",
     "RBUILD_CA_FILE",
     "BUILDKIT_PROGRESS",
     "SOURCE_DATE_EPOCH",
