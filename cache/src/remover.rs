@@ -2,14 +2,18 @@
 //! keeping its tree takes, and nobody waits for that.
 //!
 //! A thread begins with the first tree and ends with the store. What is given to it carries the name of our lease: if it does not
-//! come to it, the next process does.
+//! come to it, the next process does. So the end of a command waits for it a moment only: a tree of a whole image that a slow disk
+//! takes a minute to remove is not what anybody waits for either.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::remove::remove_tree;
+
+/// How long the end of a store waits for what is being removed.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Removes trees, one after the other.
 #[derive(Debug, Default)]
@@ -18,8 +22,8 @@ pub(crate) struct Remover(Mutex<Option<Working>>);
 #[derive(Debug)]
 struct Working {
     paths: Sender<PathBuf>,
-    /// Whether all could be removed.
-    thread: JoinHandle<bool>,
+    /// Gets, when there are no more, whether all could be removed.
+    ended: Receiver<bool>,
 }
 
 impl Remover {
@@ -35,12 +39,12 @@ impl Remover {
         }
     }
 
-    /// Waits until all is removed; whether it could be.
+    /// Waits a moment until all is removed; whether it is.
     pub(crate) fn finish(&self) -> bool {
         let working = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        working.is_none_or(|Working { paths, thread }| {
+        working.is_none_or(|Working { paths, ended }| {
             drop(paths);
-            thread.join().unwrap_or(false)
+            ended.recv_timeout(PATIENCE).unwrap_or(false)
         })
     }
 }
@@ -48,15 +52,17 @@ impl Remover {
 impl Working {
     fn begin() -> Option<Working> {
         let (paths, given) = channel::<PathBuf>();
+        let (end, ended) = channel();
         let remove_all = move || {
             let mut is_all_gone = true;
             for path in given {
                 is_all_gone &= remove_tree(&path).is_ok();
             }
-            is_all_gone
+            // Nobody may wait for that any more.
+            let _ = end.send(is_all_gone);
         };
         let thread = std::thread::Builder::new().name("remove".to_owned()).spawn(remove_all);
-        thread.ok().map(|thread| Working { paths, thread })
+        thread.ok().map(|_| Working { paths, ended })
     }
 }
 
