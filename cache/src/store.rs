@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,8 @@ struct Shared {
     room: Room,
     remover: Remover,
     copies: Copies,
+    /// Whether a process before us was killed.
+    is_heir: AtomicBool,
 }
 
 impl Drop for Shared {
@@ -124,6 +127,7 @@ impl Store {
             room: Room::default(),
             remover: Remover::default(),
             copies: Copies::default(),
+            is_heir: AtomicBool::new(false),
             views,
             root,
             home,
@@ -144,6 +148,12 @@ impl Store {
         &self.0.root
     }
 
+    /// Whether something was left here by a process that was killed. It may have left things elsewhere, too.
+    #[must_use]
+    pub fn is_heir(&self) -> bool {
+        self.0.is_heir.load(Ordering::Relaxed)
+    }
+
     /// The folder of the other store in the same root directory, if there is one: owners are recorded there where they
     /// are kept here, or the other way round.
     #[must_use]
@@ -161,7 +171,8 @@ impl Store {
     }
 
     /// How its trees are shown.
-    pub(crate) fn views(&self) -> Views {
+    #[must_use]
+    pub fn views(&self) -> Views {
         self.0.views
     }
 
@@ -428,6 +439,7 @@ impl Store {
             }
         }
         if !dead.is_empty() {
+            self.0.is_heir.store(true, Ordering::Relaxed);
             self.index()
                 .write_with_files("look for what is not recorded", |transaction| {
                     for path in self.unrecorded(transaction, is_alive)? {

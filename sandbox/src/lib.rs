@@ -57,6 +57,7 @@ pub use emulation::{Emulation, emulate};
 pub use error::{Error, Obstacle, Prohibition};
 pub use executor::{Executor, Exit, Stream};
 pub use gauge::{Gauge, MemoryUse};
+pub use groups::remove_those_of_the_dead as remove_groups_of_the_dead;
 pub use init::init_if_asked;
 pub use isolation::{Isolation, Lack, NoNamespaces, Wish, enter};
 pub use namespaces::Namespaces;

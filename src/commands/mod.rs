@@ -222,11 +222,17 @@ fn open(root: &Path, isolation: &Isolation) -> Result<Store, cache::Error> {
         true => Ownership::Recorded,
         false => Ownership::Kept,
     };
-    let views = match isolation.is_plain() {
-        true => Views::Copied,
-        false => Views::Mounted,
+    let views = match (isolation.is_plain(), ownership) {
+        (true, _) => Views::Copied,
+        (false, Ownership::Kept) => Views::fitting(root),
+        // There, copies would not be what they are of.
+        (false, Ownership::Recorded) => Views::Mounted,
     };
-    Store::open_viewing(root, ownership, views)
+    let store = Store::open_viewing(root, ownership, views)?;
+    if store.is_heir() {
+        sandbox::remove_groups_of_the_dead();
+    }
+    Ok(store)
 }
 
 /// How steps are to be isolated: as typed, or as the environment says.

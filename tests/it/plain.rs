@@ -315,19 +315,14 @@ fn a_container_without_a_filter_is_on_a_better_rung() {
         "test -d /proc/self",
     );
     container.context("context", &[("Dockerfile", &dockerfile)]);
-    let refused = container.build("context", &[]);
-    let said = both(&refused);
-    assert_eq!(refused.status.code(), Some(4), "{said}");
-    assert!(
-        said.contains("in a container one of a volume; or, as root, do without mounts"),
-        "{said}"
-    );
-
+    // On its own root, which is an overlay and takes no other, trees are copied; on a volume they are mounted.
+    let on_its_root = container.build("context", &[]);
     let container = container.on_a_volume();
-    let built = container.build("context", &[]);
-    let said = both(&built);
-    assert!(said.contains("running in a user namespace of `root`"), "{said}");
-    assert!(built.status.success(), "{said}");
+    for built in [on_its_root, container.build("context", &[])] {
+        let said = both(&built);
+        assert!(said.contains("running in a user namespace of `root`"), "{said}");
+        assert!(built.status.success(), "{said}");
+    }
 }
 
 fn tar_has(archive: &Path, name: &str) -> bool {

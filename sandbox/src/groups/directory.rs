@@ -51,7 +51,7 @@ impl Drop for Directory {
 }
 
 /// Removes groups whose process is gone. One with processes in it stays, whatever its name says: the kernel keeps it.
-fn sweep(parent: &Path, is_alive: &dyn Fn(u32) -> bool) {
+pub(super) fn sweep(parent: &Path, is_alive: &dyn Fn(u32) -> bool) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
@@ -66,7 +66,7 @@ fn owner(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
 
-fn is_alive(process: u32) -> bool {
+pub(super) fn is_alive(process: u32) -> bool {
     Path::new("/proc").join(process.to_string()).exists()
 }
 

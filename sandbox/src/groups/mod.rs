@@ -8,7 +8,8 @@
 //!
 //! The first process of a step is born in the group of the new hierarchy, because moving a process into one takes the
 //! kernel longer than all else a step costs; into groups of the old kind it has to move. Groups are removed when their
-//! steps have ended. A killed process cannot remove its own: the next one does, by the number in the name.
+//! steps have ended. A killed process cannot remove its own: the next one does that runs a step, or hears that there was a
+//! killed one, by the number in the name.
 //!
 //! Device rules are needed only by true root: in a user namespace nobody can make a device, and none can be opened from a
 //! file system that was mounted there. Where root finds no hierarchy that it may write to, every file system that the step
@@ -171,6 +172,13 @@ fn make_shared(hierarchies: &[Hierarchy]) -> Made {
     unified
         .and_then(|unified| make(unified, |path| devices::attach(&open(path)?)))
         .or_else(|| old.and_then(|old| make(old, devices::write)))
+}
+
+/// Removes the groups that killed processes left where ours are.
+pub fn remove_those_of_the_dead() {
+    for hierarchy in place::find() {
+        directory::sweep(&hierarchy.own, &directory::is_alive);
+    }
 }
 
 fn new_name() -> String {

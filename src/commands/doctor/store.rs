@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cache::{Probe, Store};
+use cache::{Probe, Store, Views};
 use sandbox::{Cancel, Isolation, Mount, Spec};
 
 use super::{Check, Verdict};
@@ -29,9 +29,9 @@ pub(super) fn look(root: &Path, isolation: &Isolation) -> Vec<Check> {
         Ok(probe) => probe,
         Err(error) => return vec![Check::problem("store", causes(&error), elsewhere)],
     };
-    let snapshots = match isolation.is_plain() {
-        true => copies(&probe),
-        false => snapshots(&probe),
+    let snapshots = match store.views() {
+        Views::Copied => copies(&probe, isolation),
+        Views::Mounted => snapshots(&probe),
     };
     let can_run = snapshots.verdict != Verdict::Problem;
     let mut checks = vec![place(root, &probe), space(&probe), snapshots];
@@ -106,14 +106,23 @@ fn space(probe: &Probe) -> Check {
     }
 }
 
-/// Where nothing can be mounted.
-fn copies(probe: &Probe) -> Check {
+/// Where no overlays can be mounted.
+fn copies(probe: &Probe, isolation: &Isolation) -> Check {
     let sharing = match probe.shares_content {
         true => "which share their content (reflinks)",
         false => "of all files: this file system has no reflinks",
     };
-    let next = "a store on btrfs or xfs, chosen with --root, makes the copies cheap; namespaces make them needless";
-    let text = format!("copies, {sharing}: nothing can be mounted");
+    let (reason, next) = match isolation.is_plain() {
+        true => (
+            "nothing can be mounted",
+            "a store on btrfs or xfs, chosen with --root, makes the copies cheap; namespaces make them needless",
+        ),
+        false => (
+            "an overlay cannot stand on an overlay, which the store's file system is",
+            "mount a volume in the container and name it with --root: that makes the copies needless",
+        ),
+    };
+    let text = format!("copies, {sharing}: {reason}");
     match probe.shares_content {
         true => Check::ok("snapshots", text),
         false => Check::note("snapshots", text, next),
@@ -125,8 +134,7 @@ fn snapshots(probe: &Probe) -> Check {
     if let Err(error) = &probe.overlay {
         let next = match probe.file_system.as_str() {
             "overlay" => {
-                "in a container, mount a volume and name it with --root: an overlay cannot stand on an overlay; or, as \
-                 root, do without overlays: --isolation plain"
+                "in a container, mount a volume and name it with --root: an overlay cannot stand on an overlay"
             }
             _ => "choose a folder on ext4, xfs or btrfs with --root; without root Linux 5.12 is needed",
         };
