@@ -176,7 +176,7 @@ fn a_step_is_who_it_is_to_be() {
     let root = Root::new();
     let mut spec = root.script("id; pwd; echo $HOME; umask; ulimit -n; touch here");
     spec.user = "ann".to_owned();
-    spec.working_directory = "/work/here".to_owned();
+    spec.working_directory = "/jobs/here".to_owned();
     let resource = "nofile".to_owned();
     spec.limits.push(Limit {
         resource,
@@ -184,9 +184,9 @@ fn a_step_is_who_it_is_to_be() {
         hard: 88,
     });
     let said = says(&spec);
-    let expected = "uid=1000(ann) gid=1001(ann) groups=50(staff),1001(ann)\n/work/here\n/home/ann\n0022\n77";
+    let expected = "uid=1000(ann) gid=1001(ann) groups=50(staff),1001(ann)\n/jobs/here\n/home/ann\n0022\n77";
     assert_eq!(said, expected);
-    let made = fs::metadata(root.at("root/work/here/here")).unwrap();
+    let made = fs::metadata(root.at("root/jobs/here/here")).unwrap();
     assert_eq!((made.uid(), made.gid()), (1000, 1001));
 }
 
