@@ -4,42 +4,36 @@
 //! has the store make their layers, each on all processors. What is under way or not begun when the build is done is waited
 //! for or made by the output. What fails here fails there again, and is told then.
 //!
-//! Layers that an output is going to push are also sent as soon as they are made: a registry has them when the last step
-//! ends, and manifests and names follow at the end, as ever. Nothing leads to what was sent for a build that fails then;
-//! registries remove such blobs by and by.
+//! Layers that an output is going to push leave at once, see `lead.rs`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use cache::{Compression, Snapshot, Store};
 use export::OutputSpec;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use graph::VertexId;
-use oci::{Descriptor, Reference};
+use oci::Reference;
 use sandbox::Cancel;
 use solver::Finished;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task;
 
 use crate::deliver;
 use crate::images::Images;
+use crate::lead::Lead;
 use crate::permission::Permission;
 use crate::request::BuildRequest;
 
 /// Steps do not feel it, and yet it goes on while all processors are busy.
 const NICE: i32 = 10;
 
-/// So many layers are on their way at the same time; the rest of a registry's connections are for who waits.
-const SENT_AT_ONCE: usize = 2;
-
 /// The thread at work.
 pub(crate) struct Ahead {
     /// `None` is the end.
     trees: Sender<Option<Snapshot>>,
     thread: JoinHandle<()>,
-    sending: Option<task::JoinHandle<()>>,
+    lead: Option<Lead>,
 }
 
 impl Ahead {
@@ -53,32 +47,43 @@ impl Ahead {
     ) -> Option<Ahead> {
         let (compression, force) = wanted(request, epoch)?;
         let (trees, queue) = channel();
-        let (layers, made) = unbounded_channel();
         let names = pushed_so(request, epoch, (compression, force));
-        let sending = (!names.is_empty()).then(|| {
-            let (store, images, permission) = (store.clone(), images.clone(), permission.cloned());
-            tokio::spawn(async move {
+        let lead = (!names.is_empty()).then(|| {
+            let (images, permission) = (images.clone(), permission.cloned());
+            Lead::start(store, (names, compression), async move {
                 if let Some(permission) = permission
                     && !permission.is_granted().await
                 {
-                    return;
+                    return None;
                 }
-                send_layers(&store, &images, &names, made).await;
+                images.client().await.ok().cloned()
             })
         });
-        let (store, cancel) = (store.clone(), cancel.clone());
+        let (store, cancel, leading) = (store.clone(), cancel.clone(), lead.clone());
         let work = move || {
             let _ = rustix::process::setpriority_process(None, NICE);
             make_layers(&queue, &cancel, |tree| {
+                let is_under_way = AtomicBool::new(false);
+                let watch = |layer: &_| {
+                    leading.iter().for_each(|lead| lead.begin(layer));
+                    is_under_way.store(true, Ordering::Relaxed);
+                };
                 // The output meets the same failure.
-                if let Ok(layer) = store.layer(tree, compression, force) {
-                    // Nobody listens if nothing is pushed.
-                    let _ = layers.send(layer.descriptor);
+                if let Ok(layer) = store.layer_watched(tree, compression, force, &watch)
+                    && let Some(lead) = &leading
+                    && !is_under_way.into_inner()
+                {
+                    lead.send(layer.descriptor);
                 }
             });
         };
         let thread = std::thread::Builder::new().name("ahead".to_owned()).spawn(work).ok()?;
-        Some(Ahead { trees, thread, sending })
+        Some(Ahead { trees, thread, lead })
+    }
+
+    /// The way of layers to the registries, if there is one.
+    pub(crate) fn lead(&self) -> Option<Lead> {
+        self.lead.clone()
     }
 
     /// What the solver tells of finished trees: those of `spines` are of the image.
@@ -96,28 +101,9 @@ impl Ahead {
     /// Waits for the layer under way, once the outputs have theirs.
     pub(crate) fn finish(self) {
         let _ = self.trees.send(None);
-        // All has been sent, or need not be.
-        self.sending.inspect(task::JoinHandle::abort);
         // A panic there has been told, and the output made what was missing.
         let _ = self.thread.join();
     }
-}
-
-/// Sends layers to the repositories of `names`. What fails is met again by the output, which waits for a blob that is
-/// under way and sends none that is there.
-async fn send_layers(store: &Store, images: &Images, names: &[Reference], made: UnboundedReceiver<Descriptor>) {
-    let Ok(client) = images.client().await else { return };
-    let layers = stream::unfold(made, |mut made| async { made.recv().await.map(|layer| (layer, made)) });
-    // Where one cannot be sent the others cannot, either: the output shall not have to wait for that.
-    let _ = layers
-        .map(Ok)
-        .try_for_each_concurrent(SENT_AT_ONCE, |layer| async move {
-            for name in names {
-                export::layer_to_registry(store, name, &layer, client).await?;
-            }
-            Ok::<_, export::Error>(())
-        })
-        .await;
 }
 
 /// A name in each repository that an output pushes layers of that form to.

@@ -230,6 +230,7 @@ async fn build_with(
         epoch: plan.epoch,
         images,
         cancel: cancel.clone(),
+        lead: ahead.as_ref().and_then(Ahead::lead),
     };
     if let Some(permission) = permission
         && !permission.is_granted().await

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache::{Compression, Store};
 use export::records::CachePlace;
 use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, Image, ImageOptions, OutputSpec, Receipt};
-use oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
+use oci::{Descriptor, Digest, Growing, ImageConfig, Platform, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, ResultTree, Step};
 
@@ -20,6 +20,7 @@ use crate::caches::Harvest;
 use crate::commands::load;
 use crate::error::CommandError;
 use crate::images::Images;
+use crate::lead::Lead;
 use crate::request::BuildRequest;
 
 pub(crate) use tell::{tell, write_metadata};
@@ -69,6 +70,8 @@ pub(crate) struct Delivery {
     pub(crate) epoch: Option<i64>,
     pub(crate) images: Arc<Images>,
     pub(crate) cancel: Cancel,
+    /// Where layers go as soon as they are there, if they go anywhere.
+    pub(crate) lead: Option<Lead>,
 }
 
 impl Delivery {
@@ -137,10 +140,16 @@ impl Delivery {
         step: &Step,
         work: impl FnOnce(&Delivery, &OutputSpec, &Told) -> Result<T, CommandError> + Send + 'static,
     ) -> Result<T, CommandError> {
-        let (this, told) = (self.clone(), Told(step.meter()));
+        let (this, told) = (self.clone(), Told::to(step.meter(), self.lead_of(number)));
         let work = tokio::task::spawn_blocking(move || work(&this, &this.request.outputs[number], &told));
         work.await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Where the layers go that an output has made.
+    fn lead_of(&self, number: usize) -> Option<Lead> {
+        let how = assembly(&self.request, self.epoch, &self.request.outputs[number]);
+        self.lead.clone().filter(|lead| lead.is_for(how.compression))
     }
 
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, CommandError> {
@@ -245,13 +254,13 @@ impl Delivery {
                 .is_none()
             {
                 let what = "the image is not kept here: its layers stayed where they were found";
-                told.0.moved(what, 0, None, true);
+                told.meter.moved(what, 0, None, true);
                 return Ok(());
             }
         }
         export::to_store(&self.store, bundle, names).map_err(|error| failed(&error))?;
         for name in names {
-            told.0.moved(&format!("naming to {name}"), 0, None, true);
+            told.meter.moved(&format!("naming to {name}"), 0, None, true);
         }
         Ok(())
     }
@@ -259,7 +268,10 @@ impl Delivery {
     async fn push(&self, bundle: &Bundle, names: &[Reference], step: &Step) -> Result<(), CommandError> {
         let client = self.images.client().await;
         let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
-        let pushed = export::to_registry(&self.store, bundle, names, client, &Told(step.meter())).await;
+        if let Some(lead) = &self.lead {
+            lead.settle().await;
+        }
+        let pushed = export::to_registry(&self.store, bundle, names, client, &Told::to(step.meter(), None)).await;
         pushed.map_err(|error| CommandError::failed(&error).because(&error))
     }
 
@@ -404,11 +416,26 @@ impl<W: Write> Write for Stopping<'_, W> {
     }
 }
 
-/// Passes an exporter's progress on to a step.
-pub(crate) struct Told(pub(crate) Meter);
+/// Passes an exporter's progress on to a step, and layers in the making to registries.
+pub(crate) struct Told {
+    meter: Meter,
+    lead: Option<Lead>,
+}
+
+impl Told {
+    pub(crate) fn to(meter: Meter, lead: Option<Lead>) -> Told {
+        Told { meter, lead }
+    }
+}
 
 impl export::Progress for Told {
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
-        self.0.moved(item, current, total, done);
+        self.meter.moved(item, current, total, done);
+    }
+
+    fn begun(&self, layer: &Arc<Growing>) {
+        if let Some(lead) = &self.lead {
+            lead.begin(layer);
+        }
     }
 }

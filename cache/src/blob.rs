@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use oci::{Descriptor, Digest, Hasher};
+use oci::{Descriptor, Digest, End, Growing, Hasher};
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{failed, index_failed};
@@ -31,6 +32,7 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     kept: bool,
+    growing: Option<Arc<Growing>>,
 }
 
 impl Store {
@@ -103,6 +105,7 @@ impl Store {
             file,
             hasher: Hasher::new(),
             kept: false,
+            growing: None,
         })
     }
 
@@ -115,6 +118,9 @@ impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
+        if let Some(growing) = &self.growing {
+            growing.reached(self.hasher.size());
+        }
         Ok(written)
     }
 
@@ -124,6 +130,17 @@ impl Write for BlobWriter {
 }
 
 impl BlobWriter {
+    /// What is written from now on, for whoever reads it meanwhile. To be asked for before the first byte.
+    ///
+    /// # Errors
+    /// If the file cannot be opened once more.
+    pub(crate) fn growing(&mut self) -> Result<Arc<Growing>, Error> {
+        let file = File::open(&self.path).map_err(failed("read", &self.path))?;
+        let growing = Arc::new(Growing::of(file));
+        self.growing = Some(Arc::clone(&growing));
+        Ok(growing)
+    }
+
     /// Keeps what was written under its digest.
     ///
     /// # Errors
@@ -185,12 +202,18 @@ impl BlobWriter {
             self.store.lease().outlive();
         }
         recorded?;
+        if let Some(growing) = &self.growing {
+            growing.ended(End::Blob(digest));
+        }
         Ok(BlobFile { digest, size, path })
     }
 }
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
+        if let Some(growing) = &self.growing {
+            growing.ended(End::GivenUp);
+        }
         if !self.kept {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -7,8 +7,9 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use oci::{Descriptor, DiffId, Digest, media_type};
+use oci::{Descriptor, DiffId, Digest, Growing, media_type};
 use rusqlite::{OptionalExtension, params};
 
 use crate::blocks::{Hashed, Nowhere};
@@ -25,6 +26,9 @@ const UNTIL: &str = " until ";
 
 pub(crate) const DEFAULT_GZIP: u32 = 1;
 pub(crate) const DEFAULT_ZSTD: i32 = 2;
+
+/// Is told of a blob that is being compressed now, before it is whole.
+pub type Watch<'a> = &'a (dyn Fn(&Arc<Growing>) + Sync);
 
 /// How a layer's archive is compressed. Levels are those of libdeflate and zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,36 +169,50 @@ impl Store {
     /// # Errors
     /// If the snapshot cannot be read or the blob not be written.
     pub fn layer(&self, snapshot: &Snapshot, compression: Compression, force: bool) -> Result<Layer, Error> {
+        self.layer_watched(snapshot, compression, force, &|_| {})
+    }
+
+    /// The same, and `watch` is told if it has to be compressed.
+    ///
+    /// # Errors
+    /// As [`Store::layer`].
+    pub fn layer_watched(
+        &self,
+        snapshot: &Snapshot,
+        compression: Compression,
+        force: bool,
+        watch: Watch<'_>,
+    ) -> Result<Layer, Error> {
         if let Some(layer) = self.original(snapshot, compression, force)? {
             return Ok(layer);
         }
         if let Some(origin) = snapshot.origin() {
-            return self.layer(origin, compression, force);
+            return self.layer_watched(origin, compression, force, watch);
         }
-        self.own_layer(
-            snapshot,
-            Form {
-                compression,
-                latest: None,
-            },
-        )
+        let latest = None;
+        self.own_layer(snapshot, Form { compression, latest }, watch)
     }
 
-    /// The changes of `snapshot` as a blob with no modification time later than `latest`, wherever they came from.
+    /// The changes of `snapshot` as a blob with no modification time later than `latest`, wherever they came from. `watch` is
+    /// told if it has to be compressed.
     ///
     /// # Errors
     /// As [`Store::layer`].
-    pub fn layer_until(&self, snapshot: &Snapshot, compression: Compression, latest: i64) -> Result<Layer, Error> {
+    pub fn layer_until(
+        &self,
+        snapshot: &Snapshot,
+        compression: Compression,
+        latest: i64,
+        watch: Watch<'_>,
+    ) -> Result<Layer, Error> {
         let latest = Some(latest);
-        match snapshot.origin() {
-            Some(origin) => self.own_layer(origin, Form { compression, latest }),
-            None => self.own_layer(snapshot, Form { compression, latest }),
-        }
+        let form = Form { compression, latest };
+        self.own_layer(snapshot.origin().unwrap_or(snapshot), form, watch)
     }
 
     /// The layer `blob` of an image as it shall travel: a plain one of ours in `compression`, any other as it is. With
     /// `force` every layer that is in another kind of compression is compressed anew; its diff-id stays. `None` is a layer
-    /// that stays.
+    /// that stays. `watch` is told of what has to be compressed.
     ///
     /// # Errors
     /// If the layer is not here, cannot be read, or the blob not be written.
@@ -203,6 +221,7 @@ impl Store {
         blob: &Descriptor,
         compression: Compression,
         force: bool,
+        watch: Watch<'_>,
     ) -> Result<Option<Descriptor>, Error> {
         let kinds = [compression.media_type(), compression.docker_media_type()];
         if kinds.contains(&blob.media_type.as_str()) {
@@ -210,7 +229,7 @@ impl Store {
         }
         if let Some(archive) = self.archive(&blob.digest)? {
             let latest = archive.latest();
-            let layer = self.own_layer(archive.snapshot(), Form { compression, latest })?;
+            let layer = self.own_layer(archive.snapshot(), Form { compression, latest }, watch)?;
             return Ok(Some(layer.descriptor));
         }
         if !force {
@@ -222,7 +241,9 @@ impl Store {
             source,
         };
         let mut plain = unpack::decompress(content.open()?).map_err(failed)?;
-        let encoder = Encoder::new(self.blob_writer()?, compression, threads()).map_err(failed)?;
+        let mut writer = self.blob_writer()?;
+        watch(&writer.growing()?);
+        let encoder = Encoder::new(writer, compression, threads()).map_err(failed)?;
         let mut hashed = Hashed::new(encoder);
         io::copy(&mut plain, &mut hashed).map_err(failed)?;
         let (encoder, _) = hashed.finish().map_err(failed)?;
@@ -230,7 +251,7 @@ impl Store {
         Ok(Some(Descriptor::new(compression.media_type(), made.digest, made.size)))
     }
 
-    fn own_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
+    fn own_layer(&self, snapshot: &Snapshot, form: Form, watch: Watch<'_>) -> Result<Layer, Error> {
         if let Some(layer) = self.kept_layer(snapshot, form)? {
             return Ok(layer);
         }
@@ -239,7 +260,7 @@ impl Store {
         match self.kept_layer(snapshot, form)? {
             Some(layer) => Ok(layer),
             None if form.is_plain() => self.name_layer(snapshot, form),
-            None => self.make_layer(snapshot, form),
+            None => self.make_layer(snapshot, form, watch),
         }
     }
 
@@ -311,10 +332,11 @@ impl Store {
         Ok(made.layer(form))
     }
 
-    fn make_layer(&self, snapshot: &Snapshot, form: Form) -> Result<Layer, Error> {
+    fn make_layer(&self, snapshot: &Snapshot, form: Form, watch: Watch<'_>) -> Result<Layer, Error> {
         let id = snapshot.id();
         let _span = trace::span_of("compress", &id);
-        let writer = self.blob_writer()?;
+        let mut writer = self.blob_writer()?;
+        watch(&writer.growing()?);
         let directory = snapshot.directory();
         let failure = failed("compress", &directory);
         let encoder = Encoder::new(writer, form.compression, threads()).map_err(failure)?;

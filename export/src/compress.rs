@@ -69,7 +69,7 @@ fn compressed(
     };
     let compress = |at: usize| {
         let layer = &image.layers[at];
-        let made = store.compressed(layer, compression, force)?;
+        let made = store.compressed(layer, compression, force, &|layer| progress.begun(layer))?;
         Ok::<_, cache::Error>(made.map_or_else(|| layer.clone(), |made| descriptor_in(media, &made)))
     };
     let bytes = |layer: &Descriptor| layer.size;

@@ -5,9 +5,10 @@
 //! blobs and digests, only their media types are brought into the family asked for. Nothing is named here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cache::{Compression, Content, Layer, Snapshot, Store};
-use oci::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Platform, media_type};
+use oci::{Descriptor, Digest, Growing, ImageConfig, Manifest, ManifestKind, Platform, media_type};
 
 use crate::annotation::{AnnotationTarget, Annotations};
 use crate::at_once::at_once;
@@ -76,6 +77,9 @@ pub struct Image {
 pub trait Progress: Sync {
     /// `item` (for example `exporting layers`) is at `current` of `total` bytes.
     fn moved(&self, item: &str, current: u64, total: Option<u64>, done: bool);
+
+    /// `layer` is compressed from now on.
+    fn begun(&self, _layer: &Arc<Growing>) {}
 }
 
 /// A part of an image: its descriptor and its bytes.
@@ -225,9 +229,10 @@ fn make_layers(
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, Error> {
     let stack = snapshot.map(Snapshot::stack).unwrap_or_default();
+    let watch = |layer: &Arc<Growing>| progress.begun(layer);
     let make = |index: usize| match how.epoch.filter(|_| how.rewrite_timestamp && index >= of_base) {
-        Some(epoch) => store.layer_until(&stack[index], how.compression, epoch),
-        None => store.layer(&stack[index], how.compression, how.force_compression),
+        Some(epoch) => store.layer_until(&stack[index], how.compression, epoch, &watch),
+        None => store.layer_watched(&stack[index], how.compression, how.force_compression, &watch),
     };
     let bytes = |layer: &Layer| layer.descriptor.size;
     Ok(at_once(stack.len(), make, "exporting layers", bytes, progress)?)

@@ -54,20 +54,24 @@ pub async fn to_registry(
     Ok(())
 }
 
-/// Sends one layer to the repository of `name`, unless it is there: before the image that it is of is finished, which is
+/// Sends one layer to the repositories of `names`, unless it is there: before the image that it is of is finished, which is
 /// then spared it.
 ///
 /// # Errors
 /// [`Error::Push`], [`Error::MissingBlob`].
-pub async fn layer_to_registry(
+pub async fn layer_to_registries(
     store: &Store,
-    name: &Reference,
+    names: &[Reference],
     layer: &Descriptor,
     push: &dyn Push,
 ) -> Result<(), Error> {
     let places = store.places(&[layer.digest])?.into_iter().next();
-    let from = places.map_or_else(Vec::new, |(_, from)| from);
-    push_blob(store, name, (layer, &from), push, &Unwatched).await
+    let mut from = places.map_or_else(Vec::new, |(_, from)| from);
+    for name in names {
+        push_blob(store, name, (layer, &from), push, &Unwatched).await?;
+        from.insert(0, name.clone());
+    }
+    Ok(())
 }
 
 /// Nobody looks on.

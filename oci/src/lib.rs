@@ -14,13 +14,14 @@
 //! | reference | the name of an image: host, repository, tag or digest |
 //!
 //! What this crate does not do: talk to a network (`registry` does), keep anything (`cache` does), know of builds.
-//! The only IO is in [`layout`], in one directory or archive that it is handed.
+//! The only IO is in [`layout`], in one directory or archive that it is handed, and in the file behind a [`Growing`] blob.
 #![forbid(unsafe_code)]
 
 mod config;
 mod descriptor;
 mod digest;
 mod error;
+mod growing;
 pub mod layout;
 mod manifest;
 pub mod media_type;
@@ -32,6 +33,7 @@ pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use descriptor::Descriptor;
 pub use digest::{ChainId, DiffId, Digest, Hasher};
 pub use error::Error;
+pub use growing::{End, Growing};
 pub use layout::{Layout, Layouts};
 pub use manifest::{Index, Manifest, ManifestKind};
 pub use platform::Platform;

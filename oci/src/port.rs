@@ -5,8 +5,9 @@
 use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use crate::{Descriptor, Digest, Growing, ImageConfig, Manifest, Platform, Reference};
 
 /// A boxed future, so that the ports can be trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -168,6 +169,13 @@ pub trait Push: Send + Sync {
         content: PathBuf,
         sent: &'a (dyn Fn(u64) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// Sends a blob to the repository of `name` while it is being made. `false` is a blob that was not sent, or not to its
+    /// end, for whatever reason: it may be small, or have been given up, and [`Push::find_blob`] and [`Push::push_blob`]
+    /// have yet to see to it.
+    fn push_growing<'a>(&'a self, _name: &'a Reference, _blob: &'a Arc<Growing>) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
 
     /// How many blobs are best sent at the same time.
     fn at_once(&self) -> usize {

@@ -26,7 +26,7 @@ use crate::lanes::Lanes;
 use crate::pushes::Pushes;
 use crate::repository::{Action, Repository, is_loopback};
 use crate::retry::{Contact, Listener, Tries, retry_after as after};
-use crate::upload::Piece;
+use crate::upload::{Piece, Trickle};
 
 /// Where registries say which digest a manifest has.
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
@@ -95,6 +95,8 @@ pub(crate) enum Body<'a> {
     Empty,
     Bytes(Bytes),
     Piece(Piece<'a>),
+    /// Of a length that nobody knows yet.
+    Trickle(&'a Trickle),
 }
 
 impl Client {
@@ -280,16 +282,21 @@ impl Client {
                 self.answer(&ask.method, url, request.header(CONTENT_LENGTH, 0)).await
             }
             Body::Empty => self.answer(&ask.method, url, request).await,
+            // To a server that is asked to store something, no length at all is a fault.
+            Body::Bytes(bytes) if bytes.is_empty() => {
+                self.answer(&ask.method, url, request.header(CONTENT_LENGTH, 0)).await
+            }
             Body::Bytes(bytes) => self.answer(&ask.method, url, request.body(bytes.clone())).await,
             Body::Piece(piece) => {
                 let _lane = self.lanes().transfer(url).await;
                 let request = request.header(CONTENT_LENGTH, piece.length()).body(piece.body().await?);
                 let answer = piece.watch(request.send()).await;
-                let roots = self.shared.connections.roots();
-                match answer {
-                    Some(answer) => answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, roots)),
-                    None => Err(silent(&ask.method, url)),
-                }
+                self.answered(ask, url, answer)
+            }
+            Body::Trickle(trickle) => {
+                let _lane = self.lanes().transfer(url).await;
+                let answer = trickle.watch(request.body(trickle.body()).send()).await;
+                self.answered(ask, url, answer)
             }
         };
         let endpoint = ask.repository.endpoint();
@@ -303,6 +310,15 @@ impl Client {
                 Ok(response)
             }
             answer => answer,
+        }
+    }
+
+    /// The answer to a long body; `None` is a connection on which nothing moved any more.
+    fn answered(&self, ask: &Ask<'_>, url: &Url, answer: Option<reqwest::Result<Response>>) -> Result<Response, Error> {
+        let roots = self.shared.connections.roots();
+        match answer {
+            Some(answer) => answer.map_err(|error| no_answer(shown(&ask.method, url), url, &error, roots)),
+            None => Err(silent(&ask.method, url)),
         }
     }
 

@@ -27,6 +27,7 @@ mod client;
 mod connections;
 mod credentials;
 mod detour;
+mod early;
 mod error;
 mod explain;
 mod handshake;

@@ -1,10 +1,11 @@
 //! Pushing: blobs that are not there yet, then manifests.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use oci::{BoxFuture, Descriptor, Digest, PortError, Push, Reference};
+use oci::{BoxFuture, Descriptor, Digest, Growing, PortError, Push, Reference};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::client::{Ask, Body, Client, DIGEST_HEADER, astray, location};
@@ -65,6 +66,10 @@ impl Push for Client {
             }
             pushed.map_err(|error| error.of(&format!("{}@{}", name.name(), blob.digest)))
         })
+    }
+
+    fn push_growing<'a>(&'a self, name: &'a Reference, blob: &'a Arc<Growing>) -> BoxFuture<'a, bool> {
+        Box::pin(self.send_early(name, blob))
     }
 
     fn at_once(&self) -> usize {
@@ -158,6 +163,7 @@ impl Client {
             Standing::Begun(begun) => Some(begun),
             Standing::Unknown | Standing::Absent => None,
         };
+        let is_touched = begun.as_ref().is_some_and(|begun| begun.touched);
         let mut sending = Sending {
             client: self,
             repository: &repository,
@@ -167,6 +173,9 @@ impl Client {
             at: 0,
             progress,
         };
+        if is_touched {
+            sending.catch_up().await;
+        }
         let sent = sending.run().await;
         if sent.is_ok() {
             *standing = Standing::There;
@@ -263,7 +272,7 @@ impl Client {
     }
 
     /// Tells the registry that nothing more will come. If it does not hear, it finds out by itself.
-    async fn cancel_upload(&self, repository: &Repository, begun: Begun) {
+    pub(crate) async fn cancel_upload(&self, repository: &Repository, begun: Begun) {
         let ask = Ask::new(repository, Action::Push, Method::DELETE, begun.place);
         let _ = self.exchange(&ask).await;
     }
@@ -327,6 +336,7 @@ fn begun(ask: &Ask<'_>, response: &Response) -> Result<Begun, Error> {
     Ok(Begun {
         place: upload_place(ask, response)?,
         least: least.and_then(|text| text.trim().parse().ok()).unwrap_or(0),
+        touched: false,
     })
 }
 

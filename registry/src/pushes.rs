@@ -4,7 +4,7 @@
 //! So a blob that two outputs want in one repository is sent once, whoever comes second waits, and what a registry said
 //! once it is not asked again. It is as long as the pushes of one process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oci::Digest;
@@ -35,6 +35,8 @@ pub(crate) struct Begun {
     pub(crate) place: Url,
     /// Chunks but the last must not be smaller.
     pub(crate) least: u64,
+    /// Bytes were sent: how many arrived is to be asked before more are.
+    pub(crate) touched: bool,
 }
 
 type Blobs = HashMap<(String, String, Digest), Arc<tokio::sync::Mutex<Standing>>>;
@@ -46,6 +48,8 @@ pub(crate) struct Pushes {
     /// By host.
     chunks: Mutex<HashMap<String, u64>>,
     chunk_size: Option<u64>,
+    /// Hosts that take no bodies of unknown length.
+    no_streams: Mutex<HashSet<String>>,
     /// By host, the repository that asks, and the one that is to give.
     refusals: Mutex<HashMap<(String, String, String), u32>>,
 }
@@ -56,6 +60,7 @@ impl Pushes {
             blobs: Mutex::default(),
             chunks: Mutex::default(),
             chunk_size,
+            no_streams: Mutex::default(),
             refusals: Mutex::default(),
         }
     }
@@ -87,6 +92,18 @@ impl Pushes {
         let known = chunks.entry(host.to_owned()).or_insert(smaller);
         *known = smaller.min(*known);
         Some(smaller)
+    }
+
+    /// Whether the host may be sent a body whose length nobody knows.
+    pub(crate) fn takes_streams(&self, host: &str) -> bool {
+        let refuse = self.no_streams.lock().unwrap_or_else(PoisonError::into_inner);
+        !refuse.contains(host) && self.chunk(host).is_none()
+    }
+
+    /// The host refused such a body.
+    pub(crate) fn refuses_streams(&self, host: &str) {
+        let mut refuse = self.no_streams.lock().unwrap_or_else(PoisonError::into_inner);
+        refuse.insert(host.to_owned());
     }
 
     /// Whether it is of use to ask for blobs of the repository at `source`.

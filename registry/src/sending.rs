@@ -152,14 +152,11 @@ impl Sending<'_> {
         begun.place.clone()
     }
 
-    /// Each answer may name another place for the next request.
     fn moved(&mut self, ask: &Ask<'_>, response: &Response) -> Result<(), Error> {
-        if location(&ask.url, response).is_some()
-            && let Some(begun) = &mut self.begun
-        {
-            begun.place = upload_place(ask, response)?;
+        match &mut self.begun {
+            Some(begun) => move_on(ask, response, begun),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the answer to what was sent last was lost on its way.
@@ -169,7 +166,7 @@ impl Sending<'_> {
     }
 
     /// Asks how far the upload came; one that cannot be told starts anew.
-    async fn catch_up(&mut self) {
+    pub(crate) async fn catch_up(&mut self) {
         let (repository, place) = (self.repository, self.place());
         let ask = Ask::new(repository, Action::Push, Method::GET, place);
         let known = [StatusCode::NO_CONTENT, StatusCode::ACCEPTED, StatusCode::OK];
@@ -188,24 +185,40 @@ impl Sending<'_> {
 
     /// After a body that was too large: whether there is another way.
     fn goes_in_smaller_chunks(&self, error: &Error) -> bool {
+        let least = self.begun.as_ref().map_or(0, |begun| begun.least);
+        self.client
+            .takes_smaller_chunks(self.repository, error, self.piece(), least)
+    }
+}
+
+impl Client {
+    /// Whether a body of `length` bytes was too large, and there are smaller ones to send from now on.
+    pub(crate) fn takes_smaller_chunks(&self, repository: &Repository, error: &Error, length: u64, least: u64) -> bool {
         if !matches!(error, Error::Status { status, .. } if *status == StatusCode::PAYLOAD_TOO_LARGE) {
             return false;
         }
-        let least = self.begun.as_ref().map_or(0, |begun| begun.least);
-        let host = &self.repository.host;
-        let Some(chunk) = self.client.pushes().shrink(host, self.piece(), least) else {
+        let host = &repository.host;
+        let Some(chunk) = self.pushes().shrink(host, length, least) else {
             return false;
         };
         let mebibytes = chunk >> 20;
-        self.client.listener().tell(&format!(
+        self.listener().tell(&format!(
             "{error}; `{host}` is sent chunks of {mebibytes} MiB from now on"
         ));
         true
     }
 }
 
+/// Each answer may name another place for the next request of an upload.
+pub(crate) fn move_on(ask: &Ask<'_>, response: &Response, begun: &mut Begun) -> Result<(), Error> {
+    if location(&ask.url, response).is_some() {
+        begun.place = upload_place(ask, response)?;
+    }
+    Ok(())
+}
+
 /// How many bytes of an upload the registry has, as it says. One byte is told as none, since both are `0-0`.
-fn held(response: &Response) -> Option<u64> {
+pub(crate) fn held(response: &Response) -> Option<u64> {
     let text = response.headers().get(RANGE)?.to_str().ok()?;
     let (from, last) = text.trim().trim_start_matches("bytes=").split_once('-')?;
     let last: u64 = last.parse().ok()?;

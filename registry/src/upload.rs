@@ -1,18 +1,23 @@
-//! The body of an upload: a file or a piece of one, read as it leaves, counted, and watched for standstill.
+//! The body of an upload: a file, a piece of one or one that still grows, read as it leaves, counted, and watched for
+//! standstill.
 
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use oci::{End, Growing};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 
 use crate::Error;
 use crate::client::IDLE_TIMEOUT;
+use crate::early;
 
 const READ_AT_ONCE: usize = 256 << 10;
 const GLANCE: Duration = Duration::from_secs(1);
@@ -118,6 +123,91 @@ impl Piece<'_> {
             if seen.1.elapsed() > patience {
                 return None;
             }
+        }
+    }
+}
+
+/// A blob that is sent while it grows, maybe several times.
+#[derive(Debug)]
+pub(crate) struct Trickle {
+    blob: Arc<Growing>,
+    /// How much was handed to the connection in the current try.
+    sent: Arc<AtomicU64>,
+}
+
+impl Trickle {
+    pub(crate) fn of(blob: &Arc<Growing>) -> Trickle {
+        Trickle {
+            blob: Arc::clone(blob),
+            sent: Arc::default(),
+        }
+    }
+
+    pub(crate) fn blob(&self) -> &Growing {
+        &self.blob
+    }
+
+    /// How much has left in the current try.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// A body from the first byte on, which ends where the blob does, and breaks if there will be none.
+    pub(crate) fn body(&self) -> reqwest::Body {
+        self.sent.store(0, Ordering::Relaxed);
+        let (blob, sent) = (Arc::clone(&self.blob), Arc::clone(&self.sent));
+        let pieces = stream::try_unfold(0_u64, move |at| {
+            let (blob, sent) = (Arc::clone(&blob), Arc::clone(&sent));
+            async move {
+                let Some(length) = has_grown(&blob, at).await? else {
+                    return Ok(None);
+                };
+                let piece = spawn_blocking(move || {
+                    let mut piece = vec![0; length];
+                    blob.read(&mut piece, at).map(|()| Bytes::from(piece))
+                });
+                let piece = piece.await.map_err(io::Error::other)??;
+                sent.fetch_add(length as u64, Ordering::Relaxed);
+                Ok::<_, io::Error>(Some((piece, at + length as u64)))
+            }
+        });
+        reqwest::Body::wrap_stream(pieces)
+    }
+
+    /// Waits for `sending` as long as bytes move or there are none; `None` if they stopped for too long.
+    pub(crate) async fn watch<T>(&self, sending: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(sending);
+        let mut seen = (self.sent(), Instant::now());
+        loop {
+            match tokio::time::timeout(GLANCE, &mut sending).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if self.sent() != seen.0 => seen = (self.sent(), Instant::now()),
+                // It is not the connection that is waited for.
+                Err(_) if self.blob.end().is_none() && self.sent() == self.blob.length() => seen.1 = Instant::now(),
+                Err(_) => {}
+            }
+            let patience = if self.blob.end().is_some() && seen.0 == self.blob.length() {
+                STORE_TIMEOUT
+            } else {
+                IDLE_TIMEOUT
+            };
+            if seen.1.elapsed() > patience {
+                return None;
+            }
+        }
+    }
+}
+
+/// Waits for bytes after the first `at`: how many are to be sent next. `None` is the end of the blob.
+async fn has_grown(blob: &Growing, at: u64) -> io::Result<Option<usize>> {
+    loop {
+        // First: after it nothing is added.
+        let end = blob.end();
+        match (blob.length() - at, end) {
+            (0, Some(End::Blob(_))) => return Ok(None),
+            (_, Some(End::GivenUp)) => return Err(io::Error::other("there will be no such blob")),
+            (0, None) => tokio::time::sleep(early::GLANCE).await,
+            (more, _) => return Ok(Some(more.min(READ_AT_ONCE as u64) as usize)),
         }
     }
 }

@@ -128,7 +128,7 @@ async fn merge(
             }
         }
         let images_of = parts.into_iter().map(|part| part.image).collect();
-        let told = Told(step.meter());
+        let told = Told::to(step.meter(), None);
         let bundle = Bundle::index(&store, images_of, annotations, (Media::Oci, None), &told)
             .map_err(|error| failed().because(&error))?;
         put(&bundle, target, &store, &images, &told).await?;

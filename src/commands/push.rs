@@ -1,18 +1,20 @@
 //! `rbuild push`: an image of the store to the registry of its name.
 
+use std::future::ready;
 use std::process::ExitCode;
 
 use cache::{Compression, Store};
 use export::Bundle;
 use oci::Digest;
 use sandbox::Cancel;
-use solver::{Failure, Reporter, Step};
+use solver::{Failure, Reporter};
 
 use super::{Setting, answer, find};
 use crate::cli::PushArgs;
 use crate::deliver::Told;
 use crate::error::CommandError;
 use crate::interrupt::{Signals, TimeLimits};
+use crate::lead::Lead;
 use crate::ui::{self, Mode};
 use crate::{images, request};
 
@@ -54,8 +56,11 @@ async fn push(
     let step = reporter.start(format!("pushing {}", args.name));
     let names = std::slice::from_ref(&args.name);
     let sent = async {
-        let bundle = compressed(store, bundle, (compression, args.force_compression), &step).await?;
-        export::to_registry(store, &bundle, names, &client, &Told(step.meter())).await?;
+        let lead = Lead::start(store, (names.to_vec(), compression), ready(Some(client.clone())));
+        let told = Told::to(step.meter(), Some(lead.clone()));
+        let bundle = compressed(store, bundle, (compression, args.force_compression), told).await?;
+        lead.settle().await;
+        export::to_registry(store, &bundle, names, &client, &Told::to(step.meter(), None)).await?;
         Ok::<_, export::Error>(bundle.root.digest)
     };
     match sent.await {
@@ -80,9 +85,9 @@ async fn compressed(
     store: &Store,
     bundle: Bundle,
     (compression, force): (Compression, bool),
-    step: &Step,
+    told: Told,
 ) -> Result<Bundle, export::Error> {
-    let (store, told) = (store.clone(), Told(step.meter()));
+    let store = store.clone();
     let work = tokio::task::spawn_blocking(move || bundle.compressed(&store, compression, force, &told));
     work.await
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

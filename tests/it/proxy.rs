@@ -39,7 +39,7 @@ pub(crate) struct Exchange {
 }
 
 /// What goes wrong with a request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Nothing: a rule that keeps later ones away.
     None,

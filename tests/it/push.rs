@@ -279,6 +279,95 @@ fn layers_leave_while_later_steps_run_and_are_the_same() {
     assert_eq!(pushed, format!("{}@{}\n", site.name("other"), digest(&workshop)));
 }
 
+/// A layer that takes a while to compress and is large even so: 24 MiB in each of 32.
+const SLOW: usize = 32 << 20;
+const SLOWLY: &str = "type=image,push=true,compression=gzip,compression-level=9";
+
+fn slow_to_compress(site: &Site, workshop: &Workshop) -> PathBuf {
+    let context = site.context(workshop, "FROM scratch\nCOPY slow /\nCOPY noise /\n");
+    let slow: Vec<u8> = noise().iter().cycle().take(SLOW).enumerate().map(unlike).collect();
+    fs::write(context.join("slow"), slow).unwrap();
+    context
+}
+
+/// Six bits that are another sequence in each round.
+fn unlike((place, byte): (usize, &u8)) -> u8 {
+    let round = (place / NOISE) as u8;
+    (byte.rotate_left(u32::from(round % 8)) ^ round.wrapping_mul(37)) & 63
+}
+
+#[test]
+fn a_large_layer_leaves_while_it_is_compressed() {
+    let Some(site) = Site::start(Faults::none()) else {
+        return;
+    };
+    let workshop = Workshop::own();
+    let context = slow_to_compress(&site, &workshop);
+    let mut build = workshop.build(site.bases, &context);
+    let quoted = format!("{SLOWLY},\"name={},{}\"", site.name("app:1"), site.name("beside:1"));
+    progress(
+        build
+            .args(["-o", &quoted, "--metadata-file"])
+            .arg(workshop.path("metadata.json")),
+    );
+    let early = site.proxy.exchanges("PATCH", "/uploads/");
+    assert_eq!(early.len(), 1, "{early:#?}");
+    let size = early[0].sent;
+    assert!(size > SLOW as u64 / 2, "{size}");
+    let all = sent(&site.proxy.log());
+    assert!(
+        all < size + 2 * NOISE as u64 + 100_000,
+        "{all} bytes for a layer of {size}: it went once"
+    );
+    let mounted = site.proxy.log();
+    let mounted = mounted
+        .iter()
+        .filter(|seen| seen.query.contains("mount=") && seen.status == 201);
+    assert!(mounted.count() >= 2, "the other repository is given it");
+
+    // The same, from the store.
+    let afterwards = Workshop::own();
+    progress(
+        afterwards
+            .build(site.bases, &context)
+            .args(["-t", &site.name("later:1")]),
+    );
+    site.proxy.again(Faults::none());
+    let mut push = afterwards.rbuild();
+    push.args(["push", "--compression-level", "9", &site.name("later:1")]);
+    assert_eq!(
+        run(&mut push),
+        format!("{}@{}\n", site.name("later"), digest(&workshop))
+    );
+    assert_eq!(site.proxy.exchanges("PATCH", "/uploads/").len(), 1);
+    let pulled = Workshop::own();
+    run(pulled.rbuild().args(["pull", &site.name("beside:1")]));
+}
+
+#[test]
+fn a_large_layer_that_breaks_on_its_way_is_pushed_all_the_same() {
+    let faults = [
+        ("PATCH", Fault::CutRequest(9 << 20)),
+        ("PATCH", Fault::LoseAnswer),
+        ("PATCH", Fault::Answer(Answer::of(411))),
+        ("PATCH", Fault::Answer(Answer::of(413))),
+        ("PUT", Fault::Answer(Answer::of(502))),
+    ];
+    for (method, fault) in faults {
+        let shown = format!("{method} {fault:?}");
+        let faults = Faults::none().on(method, "/uploads/", fault).times(1);
+        let Some(site) = Site::start(faults) else { return };
+        let workshop = Workshop::own();
+        let context = slow_to_compress(&site, &workshop);
+        let output = format!("{SLOWLY},name={}", site.name("app:1"));
+        let said = progress(workshop.build(site.bases, &context).args(["-o", &output]));
+        assert!(!said.contains("ERROR"), "{shown}: {said}");
+        site.proxy.again(Faults::none());
+        let pulled = Workshop::own();
+        run(pulled.rbuild().args(["pull", &site.name("app:1")]));
+    }
+}
+
 #[test]
 fn faults_that_pass_do_no_harm() {
     let faults = Faults::none()

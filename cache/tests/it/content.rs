@@ -196,7 +196,7 @@ fn layers_that_are_not_here_are_not_taken_for_those_made_here() {
     let (found, count) = store.stack(&[(elsewhere, layer.diff_id)]).unwrap();
     assert!(found.is_none() && count == 0);
     // Nor is a layer whose files have other times in it.
-    let early = store.layer_until(&snapshot, PLAIN, 1).unwrap();
+    let early = store.layer_until(&snapshot, PLAIN, 1, &|_| {}).unwrap();
     let (found, _) = store.stack(&[(early.descriptor, early.diff_id)]).unwrap();
     assert!(found.is_none());
 }

@@ -7,6 +7,7 @@
 )]
 
 mod auth;
+mod early;
 mod hostile;
 mod messages;
 mod mirrors;

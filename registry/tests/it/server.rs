@@ -53,6 +53,8 @@ struct Store {
     resumes: bool,
     /// What came so far of uploads in pieces.
     partial: Vec<u8>,
+    /// Bodies of unknown length are not read to their ends.
+    stalls: bool,
 }
 
 impl Request {
@@ -189,6 +191,11 @@ impl Server {
         self.shared.store.lock().unwrap().resumes = true;
     }
 
+    /// Who sends a body without a length waits for ever from now on.
+    pub(crate) fn stall(&self) {
+        self.shared.store.lock().unwrap().stalls = true;
+    }
+
     /// The requests whose method and path match, in the order they came.
     pub(crate) fn requests(&self, method: &str, part: &str) -> Vec<Request> {
         let store = self.shared.store.lock().unwrap();
@@ -255,9 +262,15 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         }
         return;
     }
-    request.body = vec![0; length];
-    if reader.read_exact(&mut request.body).await.is_err() {
-        return;
+    if request.header("transfer-encoding") == Some("chunked") {
+        if read_chunks(&mut reader, &shared, &mut request.body).await.is_none() {
+            return;
+        }
+    } else {
+        request.body = vec![0; length];
+        if reader.read_exact(&mut request.body).await.is_err() {
+            return;
+        }
     }
     shared.store.lock().unwrap().requests.push(request.clone());
     let reply = (shared.intercept)(&request).unwrap_or_else(|| shared.store.lock().unwrap().answer(&request));
@@ -277,6 +290,37 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     }
     if writer.write_all(&bytes).await.is_ok() {
         let _ = writer.shutdown().await;
+    }
+}
+
+/// A body in chunks. `None` is one that breaks off; who hangs up does so after the first mebibyte.
+async fn read_chunks(
+    reader: &mut (impl AsyncBufReadExt + AsyncReadExt + Unpin),
+    shared: &Shared,
+    body: &mut Vec<u8>,
+) -> Option<()> {
+    let hangs_up = shared.store.lock().unwrap().hangs_up();
+    loop {
+        if shared.store.lock().unwrap().stalls && !body.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        if hangs_up && body.len() >= 1 << 20 {
+            let mut store = shared.store.lock().unwrap();
+            if store.resumes {
+                store.partial.extend_from_slice(body);
+            }
+            return None;
+        }
+        let mut line = String::new();
+        reader.read_line(&mut line).await.ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let from = body.len();
+        body.resize(from + length, 0);
+        reader.read_exact(&mut body[from..]).await.ok()?;
+        reader.read_line(&mut line).await.ok()?;
+        if length == 0 {
+            return Some(());
+        }
     }
 }
 
@@ -341,7 +385,8 @@ impl Store {
             ("PATCH", false) => {
                 let from = self.partial.len();
                 let range = format!("{from}-{}", from + request.body.len() - 1);
-                if request.header("content-range") != Some(&range) {
+                let is_all = from == 0 && request.header("transfer-encoding").is_some();
+                if request.header("content-range") != Some(&range) && !is_all {
                     return Reply::of(416, b"");
                 }
                 self.partial.extend_from_slice(&request.body);
