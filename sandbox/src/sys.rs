@@ -158,6 +158,21 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     outcome(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
 }
 
+/// Closes all descriptors above standard error but those of `kept`.
+pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers.into_iter().filter(|number| *number >= 3) {
+        if first < number {
+            // SAFETY: called by a process that uses no other descriptors until it becomes another program or exits.
+            outcome(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) })?;
+        }
+        first = number + 1;
+    }
+    close_from(first)
+}
+
 /// Turns attributes of a mount on, and of all below it if `recursive`.
 pub(crate) fn set_mount_attributes(mount: impl AsFd, attributes: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr {

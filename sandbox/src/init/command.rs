@@ -1,7 +1,7 @@
 //! Pid 1 of a step: makes its world, enters it, and becomes the command.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +19,7 @@ use super::devices::Terminal;
 use super::mounts::Root;
 use super::privileges;
 use crate::limits::KnownLimit;
+use crate::rooted::{self, Found};
 use crate::users::Identity;
 use crate::wire::{During, Failure, Plan, Report, send};
 use crate::{Network, Spec, Stdio, sys};
@@ -77,6 +78,13 @@ fn begin(
     drop_privileges: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Infallible, Failure> {
     let spec = &plan.spec;
+    // Whatever else we have came from outside, and a directory among it would be a way there: by `/proc/self/fd`, in the
+    // working directory, the program or `PATH`.
+    let mut needed = vec![control, watched.as_fd()];
+    if let Some(Terminal { outer, inner }) = &terminal {
+        needed.extend([outer.as_fd(), inner.as_fd()]);
+    }
+    sys::close_all_but(&needed).during("close what is not the step's", "")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     enter_working_directory(&spec.working_directory, &plan.identity)?;
     connect(spec.stdio, terminal, control, &plan.identity)?;
@@ -116,26 +124,37 @@ fn set_limits(spec: &Spec) -> Result<(), Failure> {
 }
 
 /// Goes to the working directory; what of it is missing is made and given to the user.
+///
+/// The path is an image's: links are followed by hand, so that those of `/proc` lead to what they say and nowhere else.
 fn enter_working_directory(path: &str, identity: &Identity) -> Result<(), Failure> {
-    let path = if path.is_empty() { "/" } else { path };
-    match rustix::process::chdir(path) {
-        Err(Errno::NOENT) => {}
-        result => return result.during("change to the working directory", path),
-    }
-    let mut so_far = PathBuf::from("/");
-    for name in Path::new(path).components() {
-        so_far.push(name);
-        match rustix::fs::mkdirat(CWD, &so_far, Mode::from_raw_mode(0o755)) {
-            Ok(()) => {
-                let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-                rustix::fs::chownat(CWD, &so_far, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                    .during("give away the working directory", &so_far)?;
-            }
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error).during("make the working directory", &so_far),
+    let path = Path::new(if path.is_empty() { "/" } else { path });
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, "/", flags, Mode::empty()).during("open", "/")?;
+    let directory = match rooted::find(root.as_fd(), path).during("find the working directory", path)? {
+        Found::Here(directory) => directory,
+        Found::Missing { parent, names } => {
+            make_directories(parent, &names, identity).during("make the working directory", path)?
         }
+    };
+    rustix::process::fchdir(&directory).during("change to the working directory", path)?;
+    let here = rustix::process::getcwd(Vec::new()).during("find the working directory", path)?;
+    if here.to_bytes().first() != Some(&b'/') {
+        let error = io::Error::other("it is outside of the step's root");
+        return Err(Failure::setup("change to the working directory", path, &error));
     }
-    rustix::process::chdir(path).during("change to the working directory", path)
+    Ok(())
+}
+
+/// Makes directories, one in the other, of which the last is given back.
+fn make_directories(parent: OwnedFd, names: &[OsString], identity: &Identity) -> io::Result<OwnedFd> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let mut here = parent;
+    for name in names {
+        let made = rooted::make_directory(&here, name)?;
+        rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        here = made;
+    }
+    Ok(here)
 }
 
 /// Sees to input and output. The user gets what is ours of them, so that `/dev/stdout` can be opened.

@@ -85,7 +85,7 @@ impl Root {
     }
 
     /// Makes it `/`, and lets go of all that was mounted outside.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    pub(super) fn enter(self) -> io::Result<()> {
         // Whoever runs us may have changed our root without a mount namespace: then the true one would stay behind the
         // step's, to be reached by climbing. Entering the namespace that we are in makes the true one ours.
         let ourselves = pidfd_open(getpid(), PidfdFlags::empty())?;

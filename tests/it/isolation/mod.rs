@@ -5,6 +5,7 @@
 //! that take several steps, or need somebody outside to look.
 
 mod attacks;
+mod descriptors;
 mod lifetime;
 mod limits;
 mod links;
