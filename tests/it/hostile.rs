@@ -1,6 +1,7 @@
 //! The program against what strangers bring: each try ends in a clear error or in nothing bad, within its time.
 
 mod contexts;
+mod language;
 mod layers;
 mod remotes;
 mod secrets;

@@ -147,7 +147,7 @@ impl Scope<'_, '_> {
             origins.push(self.document(document)?);
         }
         let text = transfer.text();
-        let expander = self.converter.globals.expander;
+        let expander = self.converter.globals.expander.clone();
         let components = vec![("instruction".to_owned(), text.clone())];
         let mut metadata = self.metadata(transfer.placed, &expander, components);
         metadata.ignore_cache = self.ignores_cache();

@@ -17,7 +17,7 @@ impl Scope<'_, '_> {
     pub(super) fn expose(&mut self, written: &[String]) -> Result<(), Diagnostic> {
         let mut exposed = Vec::new();
         for text in written {
-            let expander = self.converter.globals.expander;
+            let expander = self.converter.globals.expander.clone();
             // A variable may hold several ports.
             let words = expander
                 .expand(text, &self.state.environment)

@@ -62,7 +62,7 @@ impl Scope<'_, '_> {
             owner: Some(user).filter(|user| !user.is_empty()).map(|user| owner(user)),
             timestamp: self.converter.globals.epoch,
         };
-        let expander = self.converter.globals.expander;
+        let expander = self.converter.globals.expander.clone();
         let metadata = self.metadata(placed, &expander, components);
         let inputs: Vec<_> = self.root().into_iter().collect();
         let file = FileOp {

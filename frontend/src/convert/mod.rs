@@ -160,6 +160,7 @@ impl<'a> Converter<'a> {
         let mut progress = progress::Counter::new(stage, self.options.multi_platform);
         let state = self
             .base(stage, &mut progress)
+            .and_then(|state| self.afford(&state).map(|()| state))
             .map_err(|error| error.or_at(&stage.lines))?;
         let mut scope = Scope {
             converter: self,
@@ -175,6 +176,16 @@ impl<'a> Converter<'a> {
                 .map_err(|error| error.or_at(&placed.lines))?;
         }
         Ok(scope.state)
+    }
+
+    /// Each stage has what it was given of another one, and each process the variables.
+    fn afford(&self, state: &State) -> Result<(), Diagnostic> {
+        let pairs = state.environment.iter();
+        let labels = state.config.config.labels.iter();
+        let sizes = pairs.map(|(name, value)| name.len() + value.len());
+        let bytes: usize = sizes.chain(labels.map(|(name, value)| name.len() + value.len())).sum();
+        let taken = self.globals.expander.allowance.take(bytes);
+        taken.map_err(|reason| Diagnostic::new(reason.to_string()))
     }
 
     /// Adds a vertex of files, or finds the equal one.

@@ -70,7 +70,8 @@ impl Scope<'_, '_> {
     fn expand_document(&self, text: &str) -> Result<String, Diagnostic> {
         let expander = Expander {
             quotes: Quotes::Ordinary,
-            ..Expander::new('\\')
+            escape: '\\',
+            ..self.converter.globals.expander.clone()
         };
         self.expand_by(&expander, text)
     }

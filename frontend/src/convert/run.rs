@@ -44,6 +44,7 @@ impl Scope<'_, '_> {
             ignore_cache: self.ignores_cache(),
             components: self.run_components(run, &args),
         };
+        self.converter.afford(&self.state)?;
         let options = self.converter.options;
         let exec = ExecOp {
             root,
@@ -75,7 +76,7 @@ impl Scope<'_, '_> {
         let expander = Expander {
             quotes: Quotes::Kept,
             unset: Unset::Kept,
-            ..self.converter.globals.expander
+            ..self.converter.globals.expander.clone()
         };
         self.step_name(&code, &expander, &environment)
     }

@@ -54,7 +54,7 @@ pub(crate) fn word(text: &str) -> Option<Heredoc> {
     };
     let quoted = Expander {
         quotes: Quotes::Kept,
-        ..unquoted
+        ..unquoted.clone()
     };
     let environment = Environment::new();
     let [name] = <[String; 1]>::try_from(unquoted.expand(rest, &environment).ok()?.words).ok()?;

@@ -13,6 +13,7 @@
 //! Single quotes stop all of it, double quotes keep words together, the escape character takes the meaning from the next
 //! letter. Patterns are in [`pattern`].
 
+pub(crate) mod allowance;
 mod pattern;
 mod scan;
 
@@ -20,9 +21,10 @@ use std::collections::BTreeSet;
 
 use crate::Environment;
 use crate::quote::quote;
+use allowance::Allowance;
 
 /// How a word is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Expander {
     /// The character that takes the meaning from the next.
     pub(crate) escape: char,
@@ -32,6 +34,8 @@ pub(crate) struct Expander {
     pub(crate) escapes: Escapes,
     /// What becomes of variables that are not set.
     pub(crate) unset: Unset,
+    /// How much work there may be.
+    pub(crate) allowance: Allowance,
 }
 
 /// What becomes of quotes.
@@ -128,16 +132,20 @@ pub enum Reason {
     /// Values made of values, beyond all sense.
     #[error("the value is longer than {0} bytes")]
     Length(usize),
+    /// The same, of all values together.
+    #[error("the values of variables in this Dockerfile are more than {0} bytes, all together")]
+    TooMuch(u64),
 }
 
 impl Expander {
-    /// An expander that takes quotes and escapes away, and unset variables too.
+    /// An expander that takes quotes and escapes away, and unset variables too, with an allowance of its own.
     pub(crate) fn new(escape: char) -> Expander {
         Expander {
             escape,
             quotes: Quotes::Removed,
             escapes: Escapes::Removed,
             unset: Unset::Empty,
+            allowance: Allowance::new(),
         }
     }
 

@@ -60,6 +60,11 @@ impl Pattern {
         }
     }
 
+    /// How much work it was so far.
+    pub(super) fn work_done(&self) -> usize {
+        usize::try_from(MOST_WORK - self.work.get()).unwrap_or(usize::MAX)
+    }
+
     /// Whether the work was too much; what the pattern gave is worth nothing then.
     pub(super) fn gave_up(&self) -> bool {
         self.work.get() == 0
@@ -94,12 +99,13 @@ impl Pattern {
         }
     }
 
-    /// `value` with each match replaced. An empty match right after another one does not count.
-    pub(super) fn replace_all(&self, value: &str, replacement: &str) -> String {
+    /// `value` with each match replaced. An empty match right after another one does not count. More than `most` bytes are
+    /// not wanted: the rest is left away then.
+    pub(super) fn replace_all(&self, value: &str, replacement: &str, most: usize) -> String {
         let letters: Vec<char> = value.chars().collect();
         let mut result = String::new();
         let (mut copied, mut position) = (0, 0);
-        while position <= letters.len() {
+        while position <= letters.len() && result.len() <= most {
             let Some((start, end)) = self.find(&letters, position) else {
                 break;
             };

@@ -16,6 +16,9 @@ type Failure = (Reason, BTreeSet<String>);
 /// Longer than any value a process could be given, and short enough that values made of values stay small.
 const LONGEST: usize = 16 << 20;
 
+/// Comparing letters is less work than copying them.
+const STEPS_A_BYTE: usize = 8;
+
 /// Reads the whole of `word`.
 pub(super) fn expand(expander: &Expander, word: &str, environment: &Environment) -> Result<Expansion, Failure> {
     let mut scan = Scan {
@@ -99,9 +102,7 @@ impl Scan<'_> {
         let mut text = String::new();
         let mut words = Words::default();
         while let Some(letter) = self.peek() {
-            if text.len() > LONGEST {
-                return Err(Reason::Length(LONGEST));
-            }
+            check_length(&text)?;
             if Some(letter) == stop {
                 self.next();
                 return Ok((text, words.finish()));
@@ -197,7 +198,10 @@ impl Scan<'_> {
                     self.quote(&mut text);
                     return Ok(text);
                 }
-                Some('$') => text.push_str(&self.dollar()?),
+                Some('$') => {
+                    text.push_str(&self.dollar()?);
+                    check_length(&text)?;
+                }
                 Some(letter) => {
                     self.next();
                     if letter == self.expander.escape {
@@ -244,7 +248,7 @@ impl Scan<'_> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        match self.value(&name) {
+        match self.value(&name)? {
             None if self.expander.unset == Unset::Kept => Ok(format!("${name}")),
             value => Ok(value.unwrap_or_default()),
         }
@@ -262,7 +266,7 @@ impl Scan<'_> {
             return Err(Reason::Missing("'}'"));
         };
         match mark {
-            '}' => match self.value(&name) {
+            '}' => match self.value(&name)? {
                 None if self.expander.unset == Unset::Kept => Ok(format!("${{{name}}}")),
                 value => Ok(value.unwrap_or_default()),
             },
@@ -286,7 +290,7 @@ impl Scan<'_> {
     fn modified(&mut self, name: &str, mark: char, colon: bool) -> Result<String, Reason> {
         let marks = format!("{}{mark}", if colon { ":" } else { "" });
         let word = self.inner('}', Escapes::Removed, "'}'")?;
-        let value = self.value(name);
+        let value = self.value(name)?;
         if value.is_none() && self.expander.unset == Unset::Kept {
             return Ok(format!("${{{name}{marks}{word}}}"));
         }
@@ -309,7 +313,7 @@ impl Scan<'_> {
     /// `${name#pattern}` and its family.
     fn trimmed(&mut self, name: &str, mark: char) -> Result<String, Reason> {
         let word = self.inner('}', Escapes::Kept, "'}'")?;
-        let value = match self.value(name) {
+        let value = match self.value(name)? {
             None if self.expander.unset == Unset::Kept => return Ok(format!("${{{name}{mark}{word}}}")),
             value => value.unwrap_or_default(),
         };
@@ -322,7 +326,7 @@ impl Scan<'_> {
             '#' => pattern.without_prefix(&value, reach),
             _ => pattern.without_suffix(&value, reach),
         };
-        unless_given_up(&pattern, rest)
+        self.unless_given_up(&pattern, rest)
     }
 
     /// `${name/pattern/replacement}` and with `//`.
@@ -333,16 +337,26 @@ impl Scan<'_> {
         }
         let word = self.inner('/', Escapes::Kept, "'/' in ${}")?;
         let replacement = self.inner('}', Escapes::Kept, "'}'")?;
-        let value = match self.value(name) {
+        let value = match self.value(name)? {
             None if self.expander.unset == Unset::Kept => return Ok(format!("${{{name}/{word}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
         let pattern = parse_pattern(&word)?;
         let result = match all {
-            true => pattern.replace_all(&value, &replacement),
+            true => pattern.replace_all(&value, &replacement, LONGEST),
             false => pattern.replace_first(&value, &replacement),
         };
-        unless_given_up(&pattern, result)
+        check_length(&result)?;
+        self.expander.allowance.take(result.len())?;
+        self.unless_given_up(&pattern, result)
+    }
+
+    fn unless_given_up(&self, pattern: &Pattern, result: String) -> Result<String, Reason> {
+        self.expander.allowance.take(pattern.work_done() / STEPS_A_BYTE)?;
+        match pattern.gave_up() {
+            true => Err(Reason::TooMuchWork),
+            false => Ok(result),
+        }
     }
 
     /// The word inside a substitution, up to `stop`; `missing` is what to say if that never comes.
@@ -386,21 +400,22 @@ impl Scan<'_> {
         self.letters[start..self.position].iter().collect()
     }
 
-    fn value(&mut self, name: &str) -> Option<String> {
+    fn value(&mut self, name: &str) -> Result<Option<String>, Reason> {
         let value = self.environment.get(name);
         let names = match value {
             Some(_) => &mut self.matched,
             None => &mut self.unmatched,
         };
         names.insert(name.to_owned());
-        value.map(str::to_owned)
+        self.expander.allowance.take(value.map_or(0, str::len))?;
+        Ok(value.map(str::to_owned))
     }
 }
 
-fn unless_given_up(pattern: &Pattern, result: String) -> Result<String, Reason> {
-    match pattern.gave_up() {
-        true => Err(Reason::TooMuchWork),
-        false => Ok(result),
+fn check_length(text: &str) -> Result<(), Reason> {
+    match text.len() > LONGEST {
+        true => Err(Reason::Length(LONGEST)),
+        false => Ok(()),
     }
 }
 

@@ -107,6 +107,15 @@ fn values_are_split_but_quoted_ones_are_not() {
 
 #[test]
 fn values_made_of_values_have_an_end() {
+    let tenfold: Environment = [("a", "x".repeat(1 << 20)), ("b", "y".repeat(20))]
+        .into_iter()
+        .collect();
+    for word in ["${a//x/$b}", "\"$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a\""] {
+        assert!(
+            matches!(expand(word, &tenfold).unwrap_err().reason, Reason::Length(_)),
+            "{word}"
+        );
+    }
     let long: Environment = [("a", "x".repeat(9 << 20))].into_iter().collect();
     assert!(matches!(expand("$a$a$a", &long).unwrap_err().reason, Reason::Length(_)));
 }
