@@ -19,6 +19,10 @@ pub fn run(text: &[u8]) {
     if patterns.iter().any(|pattern| pattern.contains(char::is_whitespace)) {
         return;
     }
+    // A list is cleaned once more with its exclamation marks, to which such dots are a name that can be gone back from.
+    if patterns.iter().any(|pattern| pattern.starts_with("!..")) {
+        return;
+    }
     if path.split('/').any(|name| matches!(name, "" | "." | "..")) {
         return;
     }
