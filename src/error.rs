@@ -90,6 +90,7 @@ impl CommandError {
     pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> CommandError {
         let mut cause = Some(error);
         let mut is_isolation = false;
+        let mut about = About::default();
         while let Some(error) = cause {
             let text = error.to_string();
             self.causes = format!("{}\ncause: {error:?}", self.causes).into();
@@ -98,12 +99,13 @@ impl CommandError {
             }
             // What the kernel answers about namespaces says «no space» of its limits, and the error itself what to do.
             is_isolation |= error.is::<sandbox::Error>();
+            about.learn(error);
             // A transparent error says the same as its cause.
             if !self.message.ends_with(&text) {
                 let _ = write!(self.message, ": {text}");
             }
             if !is_isolation {
-                self.hint = hint_for(error).or(self.hint);
+                self.hint = hint_for(error, about).or(self.hint);
             }
             if let Some(sandbox::Error::Program { message }) = error.downcast_ref()
                 && message.ends_with("exec format error")
@@ -124,15 +126,9 @@ impl CommandError {
     /// The same failure, with what gives more user ids if it looks as if there were too few: what fails then says so in
     /// words of its own.
     pub(crate) fn under(self, isolation: &Isolation) -> CommandError {
-        const SIGNS: [&str; 4] = [
-            "has no such id",
-            "operation not permitted",
-            "invalid argument",
-            "setgroups",
-        ];
-        let said = format!("{}\n{}", self.message, self.report).to_lowercase();
+        let mut said = self.message.lines().chain(self.report.lines());
         match isolation.remedy() {
-            Some(remedy) if SIGNS.iter().any(|sign| said.contains(sign)) => {
+            Some(remedy) if said.any(is_want_of_ids) => {
                 let kind = if self.kind == Kind::Failed {
                     Kind::Machine
                 } else {
@@ -220,6 +216,48 @@ impl Display for CommandError {
 
 impl Error for CommandError {}
 
+/// Whether a line says that somebody could not be made an owner, or become another: programs do it in many words, and the
+/// kernel's answer to it is that to many other things.
+fn is_want_of_ids(line: &str) -> bool {
+    const OF_USERS: [&str; 13] = [
+        "chown",
+        "chgrp",
+        "owner",
+        "setgroups",
+        "set groups",
+        "initgroups",
+        "setuid",
+        "seteuid",
+        "setresuid",
+        "setgid",
+        "setegid",
+        "setresgid",
+        "user id",
+    ];
+    let line = line.to_lowercase();
+    let is_refusal = line.contains("operation not permitted") || line.contains("invalid argument");
+    line.contains("has no such id") || is_refusal && OF_USERS.iter().any(|word| line.contains(word))
+}
+
+/// What the causes so far tell of the one that is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct About {
+    /// Something was to be sent.
+    push: bool,
+    /// An image that a build starts from was to be found.
+    base: bool,
+    /// The store was to be written.
+    store: bool,
+}
+
+impl About {
+    fn learn(&mut self, error: &(dyn Error + 'static)) {
+        self.push |= matches!(error.downcast_ref(), Some(export::Error::Push { .. }));
+        self.base |= error.is::<frontend::Error>() || matches!(error.downcast_ref(), Some(StepError::Image(_)));
+        self.store |= error.is::<cache::Error>() || matches!(error.downcast_ref(), Some(StepError::Store(_)));
+    }
+}
+
 /// What to do where the kernel cannot run a program.
 const FOREIGN_PROGRAM: &str = "the program is for another processor, or a script without `#!`; emulators come with \
     `apt-get install qemu-user-static` (Debian, Ubuntu), `dnf install qemu-user-static` (Fedora), or for all with \
@@ -235,35 +273,9 @@ fn is_refused_mount(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The next step that a cause calls for.
-fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(PortError::Denied { name, detail }) = kind::port(error) {
-        // What hangs is in the way of logging in, too, and the error says what to do.
-        if detail.contains("credential helper") {
-            return None;
-        }
-        if detail.contains("wants a client certificate") {
-            let files = "`client.cert` and `client.key` in its folder of --registry-certs DIR";
-            return Some(format!("{files} are shown to a registry"));
-        }
-        let host = match name.parse::<oci::Reference>() {
-            Ok(reference) if reference.host() != "docker.io" => format!(" {}", reference.host()),
-            _ => String::new(),
-        };
-        return Some(format!("log in with `docker login{host}`, or check the name"));
-    }
-    if let Some(PortError::Unreachable { detail, .. }) = kind::port(error)
-        && detail.contains("UnknownIssuer")
-    {
-        let own = "--ca-file FILE trusts one for all of the build, --registry-certs DIR one for a registry";
-        return Some(format!(
-            "the certificate is by an authority that is not known here: {own}; --insecure-registry HOST trusts anybody"
-        ));
-    }
-    if let Some(PortError::Unreachable { .. }) = kind::port(error) {
-        let other = "--build-context NAME=oci-layout://DIR";
-        return Some(format!(
-            "check the name and the network; an image from elsewhere can be given with {other}"
-        ));
+fn hint_for(error: &(dyn Error + 'static), about: About) -> Option<String> {
+    if let Some(error) = kind::port(error) {
+        return hint_for_port(error, about);
     }
     if is_refused_mount(error) {
         let folder = "choose a folder on ext4, xfs or btrfs with --root, in a container one of a volume";
@@ -288,8 +300,50 @@ fn hint_for(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(format!("`rbuild du` shows what takes the room, and for whom; {free}"));
     }
     match error.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded if about.store => {
             Some("make room with `rbuild prune`, or choose another disk with --root".to_owned())
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("make room where it is written to, or write it elsewhere".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The same for what a registry, or whatever else gives or takes images, said.
+fn hint_for_port(error: &PortError, about: About) -> Option<String> {
+    match error {
+        // What hangs is in the way of logging in, too, and the error says what to do.
+        PortError::Denied { detail, .. } if detail.contains("credential helper") => None,
+        PortError::Denied { detail, .. } if detail.contains("wants a client certificate") => {
+            let files = "`client.cert` and `client.key` in its folder of --registry-certs DIR";
+            Some(format!("{files} are shown to a registry"))
+        }
+        PortError::Denied { name, .. } => {
+            let host = match name.parse::<oci::Reference>() {
+                Ok(reference) if reference.host() != "docker.io" => format!(" {}", reference.host()),
+                _ => String::new(),
+            };
+            Some(format!("log in with `docker login{host}`, or check the name"))
+        }
+        PortError::Unreachable { detail, .. } if detail.contains("UnknownIssuer") => {
+            let own = "--ca-file FILE trusts one for all of the build, --registry-certs DIR one for a registry";
+            Some(format!(
+                "the certificate is by an authority that is not known here: {own}; --insecure-registry HOST trusts anybody"
+            ))
+        }
+        PortError::Unreachable { .. } if about.base => {
+            let other = "--build-context NAME=oci-layout://DIR";
+            Some(format!(
+                "check the name and the network; an image from elsewhere can be given with {other}"
+            ))
+        }
+        PortError::Unreachable { .. } => Some("check the name and the network, and try again".to_owned()),
+        PortError::NotFound { .. } if about.push => {
+            Some("the registry knows no such repository: some want it to be made before the first push".to_owned())
+        }
+        PortError::Protocol { detail, .. } if about.push && detail.contains("413") => {
+            Some("send less at a time with --push-chunk-size, for example 50m".to_owned())
         }
         _ => None,
     }
@@ -313,7 +367,7 @@ mod tests {
         let error = CommandError::failed("failed to build").because(&cause);
         assert_eq!(
             error.to_string(),
-            "ERROR: failed to build: cannot write `/x`: no storage space\nhint: make room with `rbuild prune`, or choose another disk with --root"
+            "ERROR: failed to build: cannot write `/x`: no storage space\nhint: make room where it is written to, or write it elsewhere"
         );
     }
 
@@ -331,7 +385,14 @@ mod tests {
                 "as root run `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)"
             )
         );
-        assert_eq!(failed("no such file\n").under(&alone).hint, None);
+        for other in [
+            "no such file\n",
+            "cc: error: Invalid argument\n",
+            "mknod: /x: Operation not permitted\n",
+        ] {
+            let error = failed(other).under(&alone);
+            assert_eq!((error.kind, error.hint), (Kind::Failed, None), "{other}");
+        }
         assert_eq!(failed(refused).under(&Isolation::Root).hint, None);
     }
 

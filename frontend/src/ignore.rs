@@ -2,6 +2,8 @@
 //!
 //! Only the text is read here: comments and blanks go, paths are cleaned. What a pattern matches is `graph::pattern`'s.
 
+use graph::pattern::{PatternError, PatternList};
+
 use crate::path;
 
 /// Why an ignore file was refused.
@@ -12,6 +14,14 @@ pub enum Error {
     Encoding {
         /// Which line, the first being 1.
         line: usize,
+    },
+    /// A pattern that makes no sense.
+    #[error("line {line} of the ignore file")]
+    Pattern {
+        /// Which line, the first being 1.
+        line: usize,
+        /// What is wrong with it.
+        source: PatternError,
     },
     /// `!` and nothing after it.
     #[error("line {line} of the ignore file excludes nothing: illegal exclusion pattern: \"!\"")]
@@ -40,6 +50,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<String>, Error> {
             Some("") => return Err(Error::EmptyExclusion { line: number }),
             Some(pattern) => patterns.push(format!("!{}", clean(pattern))),
         }
+        let made = PatternList::new(&patterns[patterns.len() - 1..]);
+        made.map_err(|source| Error::Pattern { line: number, source })?;
     }
     Ok(patterns)
 }
@@ -64,6 +76,16 @@ mod tests {
             parse(text.as_bytes()).unwrap(),
             ["#not a comment", "a", "b", "c", "!e", "**/x", "/"]
         );
+    }
+
+    #[test]
+    fn a_pattern_without_sense_is_refused_by_its_line() {
+        for text in ["a\n[\n", "a\n!b\\\n"] {
+            assert!(
+                matches!(parse(text.as_bytes()), Err(Error::Pattern { line: 2, .. })),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Client {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// What will be refused again is not tried again.

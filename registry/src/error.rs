@@ -151,7 +151,13 @@ impl Error {
         let name = name.to_string();
         let detail = self.to_string();
         match self {
-            Error::NotFound { .. } => PortError::NotFound { name },
+            // Of a name that is found, a part may be missing.
+            Error::NotFound { request, .. } => match request.rsplit('/').next() {
+                Some(part) if part.starts_with("sha256:") && !name.contains(part) => PortError::NotFound {
+                    name: format!("{name}: its part {part}"),
+                },
+                _ => PortError::NotFound { name },
+            },
             Error::Denied(_) | Error::Credentials { .. } => PortError::Denied { name, detail },
             Error::Blocked { .. } => PortError::Forbidden { reason: detail },
             Error::Status { .. }

@@ -68,7 +68,7 @@ pub enum FilesError {
         path: String,
     },
     /// An owner that a file cannot be given to: most often an id that the user namespace lacks.
-    #[error("cannot give {path} to {user}:{group}")]
+    #[error("cannot give {path} to {user}:{group}{}", unknown_id(source))]
     Chown {
         /// Which file.
         path: String,
@@ -107,6 +107,14 @@ pub enum FilesError {
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// The kernel's word for an id that it has no other for.
+fn unknown_id(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::InvalidInput => ", an id that the ranges of /etc/subuid and /etc/subgid do not reach",
+        _ => "",
+    }
 }
 
 fn because(hidden_by: Option<&str>, nearest: Option<&str>) -> String {
