@@ -25,15 +25,16 @@ use super::transfer::{create, write_all};
 
 /// Whether an item is an archive.
 pub(super) fn is_archive(source: &Source<'_>, item: &Item<'_>) -> Result<bool, FilesError> {
-    if !item.top().is_file() || item.top().size() == 0 {
+    let top = item.top();
+    if !top.is_file() || top.size() == 0 {
         return Ok(false);
     }
-    let file = content::open(source.root(), item.top())?;
+    let file = content::open(source.root(), &top)?;
     let first = compression::decompress(file.into(), |stream| Reader::new(stream).next());
     match first {
         // What cannot be looked into for this reason may well be one: to copy it as a file would be silent.
         Ok(Err(reason)) if reason.contains("memory") => Err(FilesError::Archive {
-            path: shown(&item.top().path),
+            path: shown(top.path),
             reason: format!("to decompress it takes more memory than archives may have ({reason})"),
         }),
         first => Ok(matches!(first, Ok(Ok(Some(_))))),
@@ -83,12 +84,13 @@ pub(super) fn unpack(
     owner: Option<(u32, u32)>,
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), FilesError> {
-    let path = &item.top().path;
+    let top = item.top();
+    let path = top.path;
     let broken = |reason: String| FilesError::Archive {
         path: shown(path),
         reason,
     };
-    let file = content::open(source.root(), item.top())?;
+    let file = content::open(source.root(), &top)?;
     destination.keep_time(b"")?;
     let unpacked = compression::decompress(file.into(), |stream| {
         let mut unpacking = Unpacking {

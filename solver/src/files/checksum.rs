@@ -17,6 +17,9 @@ const DOMAIN: &str = "rbuild copy selection v1";
 /// So many files have a name of their own when a miss is explained.
 const MOST_COMPONENTS: usize = 1000;
 
+/// So many bytes are hashed at a time.
+const RUN: usize = 32 * 1024;
+
 /// Whether the name of a selected item is part of the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
@@ -42,19 +45,21 @@ pub(super) fn checksum_of(
     selection: &Selection<'_>,
     named: Named,
 ) -> Result<[u8; 32], FilesError> {
-    let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
+    let mut fields = Fields::new();
     for item in &selection.items {
         let matters = selection.wildcard || !item.top().is_directory();
         let named = matters && named == Named::WhereItMatters;
         fields.bytes(if named { &item.name } else { b"" });
-        fields.number(item.entries.len() as u64);
+        fields.number(item.len() as u64);
         let digests = source.digests(item)?;
-        for (at, entry) in item.entries.iter().enumerate() {
-            fields.bytes(item.relative(entry));
-            fields.entry(source, entry, &digests.of(at));
+        let digests = digests.list().read();
+        let mut walk = item.walk();
+        while let Some((place, entry)) = walk.step() {
+            fields.bytes(item.relative(entry.path));
+            fields.entry(source, &entry, &digests[place]);
         }
     }
-    Ok(*fields.0.finalize().as_bytes())
+    Ok(fields.finish())
 }
 
 /// The files that `copy` selects, and a short digest of each: at most a thousand, so that a miss can name what changed.
@@ -75,42 +80,64 @@ pub(super) fn components_of(
     let mut components = Vec::new();
     for item in &selection.items {
         let digests = source.digests(item)?;
-        for (at, entry) in item.entries.iter().enumerate() {
+        let digests = digests.list().read();
+        let mut walk = item.walk();
+        while let Some((place, entry)) = walk.step() {
             if components.len() == MOST_COMPONENTS {
                 return Ok(components);
             }
             if !entry.path.is_empty() {
-                let mut fields = Fields(blake3::Hasher::new_derive_key(DOMAIN));
-                fields.entry(source, entry, &digests.of(at));
-                let short = fields.0.finalize().to_hex()[..16].to_owned();
-                components.push((component_name(item, entry), short));
+                let mut fields = Fields::new();
+                fields.entry(source, &entry, &digests[place]);
+                let short = blake3::Hash::from_bytes(fields.finish()).to_hex()[..16].to_owned();
+                components.push((component_name(item, &entry), short));
             }
         }
     }
     Ok(components)
 }
 
-fn component_name(item: &Item<'_>, entry: &Entry) -> String {
+fn component_name(item: &Item<'_>, entry: &Entry<'_>) -> String {
     let path = if item.top().is_directory() {
-        &*entry.path
+        entry.path
     } else {
         &*item.name
     };
     String::from_utf8_lossy(path).into_owned()
 }
 
-struct Fields(blake3::Hasher);
+/// Fields on their way into a digest: many at a time, for of a long run of bytes the hasher does several pieces at once.
+struct Fields {
+    waiting: Vec<u8>,
+    hasher: blake3::Hasher,
+}
 
 impl Fields {
+    fn new() -> Fields {
+        Fields {
+            waiting: Vec::new(),
+            hasher: blake3::Hasher::new_derive_key(DOMAIN),
+        }
+    }
+
+    fn finish(mut self) -> [u8; 32] {
+        *self.hasher.update(&self.waiting).finalize().as_bytes()
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        self.waiting.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= RUN {
+            self.hasher.update(&self.waiting);
+            self.waiting.clear();
+        }
     }
 
     fn number(&mut self, number: u64) {
         self.bytes(&number.to_le_bytes());
     }
 
-    fn entry(&mut self, source: &Source<'_>, entry: &Entry, digest: &[u8; 32]) {
+    fn entry(&mut self, source: &Source<'_>, entry: &Entry<'_>, digest: &[u8; 32]) {
         let (user, group) = source.owner(entry);
         let is_root = entry.path.is_empty();
         self.bytes(kind(entry.kind));

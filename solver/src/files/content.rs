@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
-use super::entry::{Entry, Nanoseconds};
+use super::entry::{Entry, changed};
 use super::error::{At, FilesError};
 use super::root::Root;
 
@@ -26,17 +26,17 @@ pub(super) fn buffer() -> Vec<u8> {
 
 /// Opens a file that was walked. Nothing else than a plain file is ever opened: should it have become a pipe, the open
 /// does not wait.
-pub(super) fn open(root: &Root, entry: &Entry) -> Result<OwnedFd, FilesError> {
-    root.open_resolved(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK)
-        .at("open", &entry.path)
+pub(super) fn open(root: &Root, entry: &Entry<'_>) -> Result<OwnedFd, FilesError> {
+    root.open_resolved(entry.path, OFlags::RDONLY | OFlags::NONBLOCK)
+        .at("open", entry.path)
 }
 
 /// Reads a file.
-pub(super) fn digest(root: &Root, entry: &Entry, buffer: &mut [u8]) -> Result<Content, FilesError> {
+pub(super) fn digest(root: &Root, entry: &Entry<'_>, buffer: &mut [u8]) -> Result<Content, FilesError> {
     let file = open(root, entry)?;
-    let before = rustix::fs::fstat(&file).at("stat", &entry.path)?;
+    let before = rustix::fs::fstat(&file).at("stat", entry.path)?;
     if rustix::fs::FileType::from_raw_mode(before.st_mode) != entry.kind {
-        let path = super::error::shown(&entry.path);
+        let path = super::error::shown(entry.path);
         return Err(FilesError::Changed { path });
     }
     let mut hasher = blake3::Hasher::new();
@@ -45,18 +45,17 @@ pub(super) fn digest(root: &Root, entry: &Entry, buffer: &mut [u8]) -> Result<Co
             Ok(0) => break,
             Ok(count) => hasher.update(&buffer[..count]),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error).at("read", &entry.path),
+            Err(error) => return Err(error).at("read", entry.path),
         };
     }
     let mut digest = *hasher.finalize().as_bytes();
-    if let Some(capability) = capability(&file).at("read the capability of", &entry.path)? {
+    if let Some(capability) = capability(&file).at("read the capability of", entry.path)? {
         let mut hasher = blake3::Hasher::new_derive_key("rbuild file with capability v1");
         hasher.update(&digest).update(&capability);
         digest = *hasher.finalize().as_bytes();
     }
-    let after = rustix::fs::fstat(&file).at("stat", &entry.path)?;
-    let changed = Nanoseconds::of(after.st_ctime as _, after.st_ctime_nsec as _);
-    let settled = entry.is_still(&after) && changed == entry.changed;
+    let after = rustix::fs::fstat(&file).at("stat", entry.path)?;
+    let settled = entry.is_still(&after) && changed(&after) == entry.changed;
     Ok(Content { digest, settled })
 }
 

@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use graph::pattern::PatternList;
+use rustix::fs::FileType;
 
 use super::content;
-use super::entry::Entry;
+use super::digests::{Digests, UNKNOWN};
+use super::entries::Entries;
 use super::error::FilesError;
 use super::filter::Filter;
-use super::path::{is_below, walk_order};
 use super::pool;
 use super::root::{Node, Root, Tree};
 use super::stat_cache::{KnownFiles, StatCache};
@@ -22,9 +23,9 @@ use super::walk::walk;
 pub struct Context {
     root: Root,
     excludes: PatternList,
-    /// In walk order; the first is the directory itself.
-    entries: Vec<Entry>,
-    digests: Vec<OnceLock<[u8; 32]>>,
+    /// The first is the directory itself.
+    entries: Entries,
+    digests: Digests,
     stat_cache: Mutex<StatCache>,
 }
 
@@ -39,11 +40,11 @@ impl Context {
         let root = Root::open(root)?;
         let mut entries = walk(&root, b"", &Filter::excluding(excludes.clone()))?;
         // Who copies from a context sees no difference between folders that are in it.
-        entries.iter_mut().for_each(|entry| entry.implied = false);
+        entries.forget_implied();
         Ok(Context {
             root,
             excludes,
-            digests: entries.iter().map(|_| OnceLock::new()).collect(),
+            digests: Digests::new(entries.len()),
             entries,
             stat_cache: Mutex::new(StatCache::new(known)),
         })
@@ -73,16 +74,11 @@ impl Context {
 
     /// Where the entry of that path, and all below it, are in the list.
     pub(super) fn range(&self, path: &[u8]) -> Option<Range<usize>> {
-        let start = self
-            .entries
-            .binary_search_by(|entry| walk_order(&entry.path, path))
-            .ok()?;
-        let below = self.entries[start + 1..].partition_point(|entry| is_below(&entry.path, path));
-        Some(start..start + 1 + below)
+        Some(self.entries.below(self.entries.place(path)?))
     }
 
-    pub(super) fn entries(&self, range: Range<usize>) -> &[Entry] {
-        &self.entries[range]
+    pub(super) fn entries(&self) -> &Entries {
+        &self.entries
     }
 
     /// The names in a directory, sorted.
@@ -90,53 +86,54 @@ impl Context {
         let Some(range) = self.range(folder) else {
             return Vec::new();
         };
-        let skipped = if folder.is_empty() { 0 } else { folder.len() + 1 };
-        let below = self.entries[range].iter().skip(1).map(|entry| &entry.path[skipped..]);
-        below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
+        let folder = range.start;
+        let inside = range.skip(1).filter(|at| self.entries.folder(*at) == folder);
+        inside.map(|at| self.entries.name(at).to_vec()).collect()
     }
 
-    /// The digest of the file at this place, if it was asked for before.
-    pub(super) fn known_digest(&self, at: usize) -> Option<[u8; 32]> {
-        self.digests[at].get().copied()
+    /// The digests of the files, as far as they were asked for before.
+    pub(super) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Finds out the digests of the files at these places; those that are known from an earlier build are not read.
     pub(super) fn read(&self, places: impl Iterator<Item = usize>) -> Result<(), FilesError> {
         let cache = || self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache().fill(&self.entries, &self.digests);
-        let is_unknown = |at: &usize| self.entries[*at].is_file() && self.digests[*at].get().is_none();
-        let unknown: Vec<u32> = places
-            .filter(is_unknown)
-            .filter_map(|at| u32::try_from(at).ok())
-            .collect();
-        pool::each(unknown.len(), content::buffer, |buffer, piece| {
+        let unknown: Vec<u32> = {
+            let known = self.digests.read();
+            let is_unknown = |at: &usize| known[*at] == UNKNOWN && self.entries.is_file(*at);
+            places
+                .filter(is_unknown)
+                .filter_map(|at| u32::try_from(at).ok())
+                .collect()
+        };
+        let state = || (content::buffer(), Vec::new());
+        pool::each(unknown.len(), state, |(buffer, path), piece| {
             let at = unknown[piece] as usize;
-            let entry = &self.entries[at];
+            let entry = self.entries.get(at, path);
             let when = SystemTime::now();
-            let content = content::digest(&self.root, entry, buffer)?;
-            self.digests[at].get_or_init(|| content.digest);
+            let content = content::digest(&self.root, &entry, buffer)?;
+            self.digests.learn(at, content.digest);
             if content.settled {
-                cache().learn(at, entry, when);
+                cache().learn(at, &entry, when);
             }
             Ok(())
         })?;
         cache().save(&self.entries, &self.digests)
     }
-
-    /// The digest of the file at this place, zero if it is no file or was not read.
-    pub(super) fn digest(&self, at: usize) -> [u8; 32] {
-        self.digests[at].get().copied().unwrap_or_default()
-    }
 }
 
 impl Tree for Context {
     fn node(&self, path: &[u8]) -> Result<Node, FilesError> {
-        let found = self.entries.binary_search_by(|entry| walk_order(&entry.path, path));
-        Ok(match found.map(|at| &self.entries[at]) {
-            Err(_) => Node::Missing,
-            Ok(entry) if entry.is_directory() => Node::Directory,
-            Ok(entry) if entry.kind == rustix::fs::FileType::Symlink => Node::Link(entry.target().to_vec()),
-            Ok(_) => Node::Leaf,
+        let Some(place) = self.entries.place(path) else {
+            return Ok(Node::Missing);
+        };
+        let facts = self.entries.facts(place);
+        Ok(match facts.kind {
+            FileType::Directory => Node::Directory,
+            FileType::Symlink => Node::Link(facts.target().to_vec()),
+            _ => Node::Leaf,
         })
     }
 }

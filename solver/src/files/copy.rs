@@ -5,7 +5,7 @@ use rustix::fs::FileType;
 
 use super::archive;
 use super::destination::{Destination, Folder, folder_of, is_directory};
-use super::entry::Entry;
+use super::entry::{Entry, Facts};
 use super::error::{FilesError, shown};
 use super::path::{clean, join};
 use super::put::{Place, put};
@@ -113,11 +113,11 @@ impl Copier<'_> {
         })
     }
 
-    pub(super) fn owner(&self, entry: &Entry) -> (u32, u32) {
+    pub(super) fn owner(&self, entry: &Facts<'_>) -> (u32, u32) {
         self.owner.unwrap_or_else(|| self.source.owner(entry))
     }
 
-    pub(super) fn mode(&self, entry: &Entry) -> u32 {
+    pub(super) fn mode(&self, entry: &Facts<'_>) -> u32 {
         match &self.copy.mode {
             Some(mode) => mode.apply(entry.mode, entry.is_directory()),
             None => entry.mode,
@@ -129,14 +129,14 @@ impl Copier<'_> {
     pub(super) fn put_directory(
         &self,
         item: &Item<'_>,
-        entry: &Entry,
+        entry: &Entry<'_>,
         path: &[u8],
         destination: &mut Destination,
     ) -> Result<bool, FilesError> {
         let there = destination.stat(path)?;
         match &there {
             Some(stat) if !is_directory(stat) => return Err(FilesError::DirectoryOverFile { path: shown(path) }),
-            Some(_) if std::ptr::eq(entry, item.top()) => return Ok(false),
+            Some(_) if item.relative(entry.path).is_empty() => return Ok(false),
             Some(_) if entry.implied => {
                 destination.keep_time(path)?;
                 destination.set_mode(path, entry.mode)?;
@@ -151,7 +151,7 @@ impl Copier<'_> {
         Ok(there.is_none())
     }
 
-    pub(super) fn put_special(&self, entry: &Entry, path: &[u8], destination: &Destination) -> Result<(), FilesError> {
+    pub(super) fn put_special(&self, entry: &Entry<'_>, path: &[u8], destination: &Destination) -> Result<(), FilesError> {
         destination.make_room(path)?;
         if entry.kind == FileType::Symlink {
             destination.make_link(path, entry.target())?;

@@ -2,10 +2,12 @@
 //!
 //! A folder that is not taken itself can hold something that is: it is then there for that, and only then.
 
+use std::ops::Range;
+
 use graph::pattern::{self, PatternError, PatternList};
 
-use super::entry::Entry;
-use super::path::{is_below, relative};
+use super::entries::{Entries, Taken};
+use super::path::relative;
 
 /// What is taken: what the one list matches (`None`: everything) and the other does not.
 #[derive(Clone, Debug, Default)]
@@ -19,15 +21,6 @@ pub(super) struct Filter {
 pub(super) struct Carried {
     include: pattern::Carried,
     exclude: pattern::Carried,
-}
-
-/// An entry that is taken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    /// Its place in the list it was taken from.
-    pub(super) place: usize,
-    /// Whether it is a folder that is there only for what is below.
-    pub(super) implied: bool,
 }
 
 impl Filter {
@@ -73,18 +66,23 @@ impl Filter {
         included && (!excluded || self.exclude.may_take_back_below(&carried.exclude, path))
     }
 
-    /// The entries taken of a directory, which is the first in `entries`, in walk order.
-    pub(super) fn sift(&self, entries: &[Entry]) -> Vec<Taken> {
-        let Some(top) = entries.first() else { return Vec::new() };
-        let mut folders: Vec<(&[u8], Carried, bool)> = Vec::new();
+    /// What is taken of a directory, which is the first of these places; all below it are the others.
+    pub(super) fn sift(&self, entries: &Entries, places: Range<u32>) -> Vec<Taken> {
+        let top = places.start as usize;
+        let mut folders: Vec<(usize, Carried, bool)> = Vec::new();
         let mut candidates = Vec::new();
-        for (place, entry) in entries.iter().enumerate() {
-            if place == 0 {
+        let mut top_path = Vec::new();
+        entries.path(top, &mut top_path);
+        let mut walk = entries.walk(places.map(|place| Taken { place, implied: false }));
+        while let Some((at, entry)) = walk.step() {
+            let place = u32::try_from(at).unwrap_or(u32::MAX);
+            if at == top {
                 let implied = false;
                 candidates.push(Taken { place, implied });
                 continue;
             }
-            while folders.last().is_some_and(|(path, ..)| !is_below(&entry.path, path)) {
+            let folder = entries.folder(at);
+            while folders.last().is_some_and(|(open, ..)| *open != folder) {
                 folders.pop();
             }
             let none = Carried::default();
@@ -92,9 +90,12 @@ impl Filter {
                 .last()
                 .map_or((&none, true), |(_, carried, open)| (carried, *open));
             if !open {
+                if entry.is_directory() {
+                    folders.push((at, none, false));
+                }
                 continue;
             }
-            let path = relative(&entry.path, &top.path);
+            let path = relative(entry.path, &top_path);
             let (taken, carried) = self.enter(carried, path);
             let open = entry.is_directory() && (taken || self.may_take_below(&carried, path));
             if taken || open {
@@ -102,28 +103,25 @@ impl Filter {
                 candidates.push(Taken { place, implied });
             }
             if entry.is_directory() {
-                folders.push((&entry.path, carried, open));
+                folders.push((at, carried, open));
             }
         }
-        let seen = candidates
-            .iter()
-            .map(|taken| (&entries[taken.place].path[..], taken.implied));
-        let mut kept = holding(seen).into_iter();
-        candidates.retain(|_| kept.next() == Some(true));
+        drop_empty(entries, &mut candidates);
         candidates
     }
 }
 
-/// Which entries stay when folders that are only implied, and that nothing is below, are left out. `seen` has the path of
-/// each entry, in walk order, and whether it is implied.
-pub(super) fn holding<'e>(seen: impl ExactSizeIterator<Item = (&'e [u8], bool)> + DoubleEndedIterator) -> Vec<bool> {
-    let mut kept = vec![true; seen.len()];
-    let mut next: &[u8] = b"";
-    for (keep, (path, implied)) in kept.iter_mut().zip(seen).rev() {
-        *keep = !implied || is_below(next, path);
-        if *keep {
-            next = path;
+/// Leaves out folders that are only implied, and hold nothing that is taken. Behind one that does comes an entry in it.
+fn drop_empty(entries: &Entries, taken: &mut Vec<Taken>) {
+    let mut next = None;
+    let mut kept: Vec<bool> = Vec::with_capacity(taken.len());
+    for one in taken.iter().rev() {
+        let keep = !one.implied || next == Some(one.at());
+        if keep {
+            next = Some(entries.folder(one.at()));
         }
+        kept.push(keep);
     }
-    kept
+    let mut kept = kept.into_iter().rev();
+    taken.retain(|_| kept.next() == Some(true));
 }

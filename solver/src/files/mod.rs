@@ -14,6 +14,8 @@ mod content;
 mod context;
 mod copy;
 mod destination;
+mod digests;
+mod entries;
 mod entry;
 mod error;
 mod filter;

@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 
 use super::copy::Copier;
 use super::destination::{Destination, folder_of};
-use super::entry::{Entry, Inode};
+use super::entry::Inode;
 use super::error::FilesError;
 use super::path::{is_below, join, split};
 use super::reuse::{Reuse, WORTHWHILE, mark};
@@ -61,12 +61,12 @@ pub(super) fn put(
     destination: &mut Destination,
     reuse: Option<&mut Reuse>,
 ) -> Result<(), FilesError> {
-    let reuse = reuse.filter(|_| item.entries.len() >= WORTHWHILE);
+    let reuse = reuse.filter(|_| item.len() >= WORTHWHILE);
     match item.top().is_directory() {
         true => destination.keep_time(&place.path)?,
         false => destination.keep_time(folder_of(&place.path))?,
     }
-    let beside = match place.is_last && item.entries.len() >= WORTHWHILE {
+    let beside = match place.is_last && item.len() >= WORTHWHILE {
         true => destination.beside()?,
         false => None,
     };
@@ -83,13 +83,15 @@ pub(super) fn put(
     let before = root.transpose()?;
     let left = put_entries(copier, item, &place.path, &mut ground, reuse)?;
     let file = |waiting: Waiting| {
-        let entry = &item.entries[waiting.place as usize];
+        let facts = item.list().facts(waiting.place());
+        let original = item.list().path_of(waiting.place());
         File {
-            entry,
-            path: join(&place.path, item.relative(entry)),
-            owner: copier.owner(entry),
-            mode: copier.mode(entry),
-            source: waiting.source,
+            path: join(&place.path, item.relative(&original)),
+            original,
+            owner: copier.owner(&facts),
+            mode: copier.mode(&facts),
+            facts,
+            source: waiting.source(),
         }
     };
     let transfer = |to| Transfer {
@@ -100,9 +102,9 @@ pub(super) fn put(
         cancel: copier.cancel,
     };
     if let Some(beside) = &ground.beside {
-        transfer(beside).run(left.beside, &file)?;
+        transfer(beside).run(left.beside, item.list(), &file)?;
     }
-    transfer(ground.through).run(left.through, &file)?;
+    transfer(ground.through).run(left.through, item.list(), &file)?;
     for (first, path, way) in left.more_names {
         let to = ground.to(way);
         to.make_room(&path)?;
@@ -122,15 +124,15 @@ fn put_entries(
 ) -> Result<Left, FilesError> {
     let mut left = Left::default();
     let mut first_names: HashMap<Inode, (Vec<u8>, Way)> = HashMap::new();
-    let shared = shared(&item.entries);
-    let mut folders = Folders::default();
-    for (at, entry) in item.entries.iter().enumerate() {
+    let shared = shared(item);
+    let mut walk = item.walk();
+    while let Some((at, entry)) = walk.step() {
+        let entry = &entry;
         if (copier.cancel)() {
             return Err(FilesError::Cancelled);
         }
-        let path = join(target, item.relative(entry));
+        let path = join(target, item.relative(entry.path));
         let way = ground.way(&path);
-        let folder = folders.enter(entry);
         match entry.kind {
             FileType::Directory => {
                 if copier.put_directory(item, entry, &path, ground.to(way))? {
@@ -151,19 +153,18 @@ fn put_entries(
                     }
                     first_names.insert(entry.inode, (path, way));
                 } else if let Some(reuse) = &mut reuse
-                    && let Some(digest) = copier.source.known_digest(item, at)
+                    && let Some(digest) = copier.source.known_digest(at)
                 {
                     let mark = mark(entry, &digest, copier.owner(entry), copier.mode(entry));
                     if reuse.note(&path, &mark)? && ground.may_link(way) {
                         source = Bytes::Linked;
                     }
                 }
-                let place = u32::try_from(at).expect("a tree has fewer than four billion entries");
                 let list = match way {
                     Way::Through => &mut left.through,
                     Way::Beside => &mut left.beside,
                 };
-                list.push(Waiting { folder, place, source });
+                list.push(Waiting::new(at, source));
             }
             _ => copier.put_special(entry, &path, ground.to(way))?,
         }
@@ -215,30 +216,10 @@ impl Ground<'_> {
     }
 }
 
-/// Numbers of folders, in a walk.
-#[derive(Default)]
-struct Folders<'e> {
-    open: Vec<(&'e [u8], u32)>,
-    last: u32,
-}
-
-impl<'e> Folders<'e> {
-    /// The number of the folder that the entry is in.
-    fn enter(&mut self, entry: &'e Entry) -> u32 {
-        while self.open.pop_if(|(folder, _)| !is_below(&entry.path, folder)).is_some() {}
-        let number = self.open.last().map_or(0, |(_, number)| *number);
-        if entry.is_directory() {
-            self.last += 1;
-            self.open.push((&entry.path, self.last));
-        }
-        number
-    }
-}
-
 /// The files of more than one name among these, sorted.
-fn shared(entries: &[Entry]) -> Vec<Inode> {
-    let several = entries.iter().filter(|entry| entry.is_file() && entry.names > 1);
-    let mut inodes: Vec<Inode> = several.map(|entry| entry.inode).collect();
+fn shared(item: &Item<'_>) -> Vec<Inode> {
+    let several = item.files().filter(|file| file.names > 1);
+    let mut inodes: Vec<Inode> = several.map(|file| file.inode).collect();
     inodes.sort_unstable();
     let mut shared: Vec<Inode> = inodes
         .windows(2)

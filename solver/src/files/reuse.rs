@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::entry::Entry;
+use super::entry::Facts;
 use super::error::FilesError;
 use super::path::walk_order;
 use super::root::Root;
@@ -231,7 +231,7 @@ fn read(list: &mut impl BufRead, next: &mut Listed) -> Option<()> {
 }
 
 /// The mark of a file that is put into a tree like this.
-pub(super) fn mark(entry: &Entry, digest: &[u8; 32], (user, group): (u32, u32), mode: u32) -> Mark {
+pub(super) fn mark(entry: &Facts<'_>, digest: &[u8; 32], (user, group): (u32, u32), mode: u32) -> Mark {
     let numbers = [
         entry.size(),
         u64::from(mode),

@@ -4,14 +4,16 @@
 //! wildcard looks into directories, not through links to such; a link that it matches is followed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use graph::pattern::{Pattern, has_wildcards};
 
 use super::content;
 use super::context::Context;
-use super::entry::Entry;
+use super::digests::Digests;
+use super::entries::{Entries, Taken, Walk};
+use super::entry::{Entry, Facts};
 use super::error::{FilesError, shown};
 use super::filter::Filter;
 use super::missing::not_found;
@@ -50,29 +52,71 @@ pub(super) struct Selection<'a> {
 pub(super) struct Item<'a> {
     /// The last name of the path that selects it: what it is called in a directory.
     pub(super) name: Vec<u8>,
-    /// In walk order; the first is the item itself.
-    pub(super) entries: Cow<'a, [Entry]>,
-    /// Where among those of its context they are.
+    /// What has its entries, and others.
+    list: Cow<'a, Entries>,
+    /// Of its entries in the list, in walk order; the first is the item itself.
     places: Places,
+    path: Vec<u8>,
 }
 
 /// The places of an item's entries in a list.
 #[derive(Clone, Debug)]
-pub(super) enum Places {
-    /// One after the other, from here on.
-    From(usize),
+enum Places {
+    /// One after the other.
+    All(Range<u32>),
     /// Here and there.
-    At(Vec<usize>),
+    Some(Vec<Taken>),
 }
 
 impl Item<'_> {
-    pub(super) fn top(&self) -> &Entry {
-        &self.entries[0]
+    /// How many entries it has.
+    pub(super) fn len(&self) -> usize {
+        match &self.places {
+            Places::All(places) => places.len(),
+            Places::Some(taken) => taken.len(),
+        }
+    }
+
+    /// The item itself.
+    pub(super) fn top(&self) -> Entry<'_> {
+        let top = self.taken().next().map_or(0, Taken::at);
+        Entry {
+            path: &self.path,
+            facts: self.list.facts(top),
+        }
+    }
+
+    /// The list that its entries have their places in.
+    pub(super) fn list(&self) -> &Entries {
+        &self.list
+    }
+
+    /// Its entries, one after the other.
+    pub(super) fn walk(&self) -> Walk<'_, impl Iterator<Item = Taken>> {
+        self.list.walk(self.taken())
+    }
+
+    /// What there is to know of its files.
+    pub(super) fn files(&self) -> impl Iterator<Item = Facts<'_>> {
+        let facts = self.taken().map(|taken| self.list.facts(taken.at()));
+        facts.filter(Facts::is_file)
+    }
+
+    fn taken(&self) -> impl Iterator<Item = Taken> {
+        let (all, some) = match &self.places {
+            Places::All(places) => (places.clone(), &[][..]),
+            Places::Some(taken) => (0..0, &taken[..]),
+        };
+        let all = all.map(|place| Taken {
+            place,
+            implied: self.list.is_implied(place as usize),
+        });
+        all.chain(some.iter().copied())
     }
 
     /// The path of an entry from the item on; empty is the item itself.
-    pub(super) fn relative<'e>(&self, entry: &'e Entry) -> &'e [u8] {
-        relative(&entry.path, &self.top().path)
+    pub(super) fn relative<'e>(&self, path: &'e [u8]) -> &'e [u8] {
+        relative(path, &self.path)
     }
 }
 
@@ -93,7 +137,7 @@ impl<'a> Source<'a> {
     }
 
     /// The owner that a copy gives to an entry, if it is not told another.
-    pub(super) fn owner(&self, entry: &Entry) -> (u32, u32) {
+    pub(super) fn owner(&self, entry: &Facts<'_>) -> (u32, u32) {
         match self {
             Source::Context(_) => (0, 0),
             Source::Directory(_) => (entry.user, entry.group),
@@ -158,27 +202,46 @@ impl<'a> Source<'a> {
     }
 
     fn item(&self, name: Vec<u8>, resolved: &[u8], asked: &[u8], filter: &Filter) -> Result<Item<'a>, FilesError> {
-        let (entries, places) = match self {
-            Source::Context(context) => match context.range(resolved) {
-                Some(range) if filter.takes_all() => {
-                    (Cow::Borrowed(context.entries(range.clone())), Places::From(range.start))
-                }
-                Some(range) => sifted(context.entries(range.clone()), range.start, filter),
-                None => return Err(not_found(self, asked)),
-            },
-            Source::Directory(root) => (Cow::Owned(walk(root, resolved, filter)?), Places::From(0)),
+        let counted = |range: Range<usize>| {
+            let counted = |place| u32::try_from(place).unwrap_or(u32::MAX);
+            counted(range.start)..counted(range.end)
         };
-        if entries.is_empty() {
+        let (list, places) = match self {
+            Source::Context(context) => {
+                let list = context.entries();
+                let range = context.range(resolved).map(counted);
+                let places = match range {
+                    Some(range) if filter.takes_all() => Places::All(range),
+                    Some(range) => Places::Some(filter.sift(list, range)),
+                    None => return Err(not_found(self, asked)),
+                };
+                (Cow::Borrowed(list), places)
+            }
+            Source::Directory(root) => {
+                let list = walk(root, resolved, filter)?;
+                let places = Places::All(counted(0..list.len()));
+                (Cow::Owned(list), places)
+            }
+        };
+        let mut item = Item {
+            name,
+            list,
+            places,
+            path: Vec::new(),
+        };
+        let Some(top) = item.taken().next() else {
             return Err(not_found(self, asked));
-        }
-        if let Some((errno, entry)) = entries.iter().find_map(|entry| Some((entry.problem()?, entry))) {
+        };
+        item.path = item.list.path_of(top.at());
+        let problem = item.taken().find_map(|taken| Some((taken, item.list.problem(taken.at())?)));
+        if let Some((taken, errno)) = problem {
             return Err(FilesError::Io {
                 action: "read",
-                path: shown(&entry.path),
+                path: shown(&item.list.path_of(taken.at())),
                 source: errno.into(),
             });
         }
-        Ok(Item { name, entries, places })
+        Ok(item)
     }
 
     /// The names in a folder, sorted.
@@ -196,69 +259,50 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The digest of an item's file, if it is known already.
-    pub(super) fn known_digest(&self, item: &Item<'_>, at: usize) -> Option<[u8; 32]> {
+    /// The digest of the file at a place of an item's list, if it is known already.
+    pub(super) fn known_digest(&self, place: usize) -> Option<[u8; 32]> {
         match self {
-            Source::Context(context) => context.known_digest(match &item.places {
-                Places::From(first) => first + at,
-                Places::At(places) => places[at],
-            }),
+            Source::Context(context) => context.digests().known(place),
             Source::Directory(_) => None,
         }
     }
 
     /// Finds out the digests of an item's files.
-    pub(super) fn digests(&self, item: &Item<'_>) -> Result<Digests<'a>, FilesError> {
+    pub(super) fn digests(&self, item: &Item<'_>) -> Result<FoundDigests<'a>, FilesError> {
+        let files = item.taken().map(Taken::at);
         match self {
             Source::Context(context) => {
-                match &item.places {
-                    Places::From(first) => context.read(*first..first + item.entries.len())?,
-                    Places::At(places) => context.read(places.iter().copied())?,
-                }
-                Ok(Digests::Context(context, item.places.clone()))
+                context.read(files)?;
+                Ok(FoundDigests::Context(context))
             }
             Source::Directory(root) => {
-                let digests: Vec<OnceLock<[u8; 32]>> = item.entries.iter().map(|_| OnceLock::new()).collect();
-                pool::each(digests.len(), content::buffer, |buffer, at| {
-                    let entry = &item.entries[at];
-                    if entry.is_file() {
-                        let content = content::digest(root, entry, buffer)?;
-                        digests[at].get_or_init(|| content.digest);
-                    }
+                let digests = Digests::new(item.list.len());
+                let files = files.filter(|place| item.list.is_file(*place));
+                let files: Vec<u32> = files.filter_map(|place| u32::try_from(place).ok()).collect();
+                let state = || (content::buffer(), Vec::new());
+                pool::each(files.len(), state, |(buffer, path), piece| {
+                    let place = files[piece] as usize;
+                    let content = content::digest(root, &item.list.get(place, path), buffer)?;
+                    digests.learn(place, content.digest);
                     Ok(())
                 })?;
-                Ok(Digests::Own(digests))
+                Ok(FoundDigests::Own(digests))
             }
         }
     }
 }
 
-/// The digests of an item's files.
-pub(super) enum Digests<'a> {
-    /// They are with the context; the item's entries have these places there.
-    Context(&'a Context, Places),
-    Own(Vec<OnceLock<[u8; 32]>>),
+/// The digests of an item's files, by their places in its list.
+pub(super) enum FoundDigests<'a> {
+    Context(&'a Context),
+    Own(Digests),
 }
 
-impl Digests<'_> {
-    /// That of an entry; zero for what is no file.
-    pub(super) fn of(&self, entry: usize) -> [u8; 32] {
+impl FoundDigests<'_> {
+    pub(super) fn list(&self) -> &Digests {
         match self {
-            Digests::Context(context, Places::From(first)) => context.digest(first + entry),
-            Digests::Context(context, Places::At(places)) => context.digest(places[entry]),
-            Digests::Own(digests) => digests[entry].get().copied().unwrap_or_default(),
+            FoundDigests::Context(context) => context.digests(),
+            FoundDigests::Own(digests) => digests,
         }
     }
-}
-
-/// The entries that a filter takes of a directory, and their places in a list where the directory is at `first`.
-fn sifted(entries: &[Entry], first: usize, filter: &Filter) -> (Cow<'static, [Entry]>, Places) {
-    let taken = filter.sift(entries);
-    let places = taken.iter().map(|taken| first + taken.place).collect();
-    let entries = taken.iter().map(|taken| {
-        let mut entry = entries[taken.place].clone();
-        entry.implied = taken.implied;
-        entry
-    });
-    (Cow::Owned(entries.collect()), Places::At(places))
 }

@@ -57,7 +57,7 @@ pub fn copy_path(
         // The root of a tree is like that of every tree.
         if top.is_directory() && !top.path.is_empty() {
             let place = clean(destination.as_bytes());
-            to.set_owner(&place, source.owner(top))?;
+            to.set_owner(&place, source.owner(&top))?;
             to.set_mode(&place, top.mode)?;
         }
     }

@@ -1,7 +1,7 @@
 //! How much a copy is about to write, so that there can be room for it first.
 
 use super::error::FilesError;
-use super::select::{Source, Tree};
+use super::select::{Item, Source, Tree};
 
 /// How many bytes the files have that a copy selects of a context; `None` of other trees, which nobody has walked.
 ///
@@ -10,9 +10,8 @@ use super::select::{Source, Tree};
 pub fn size(tree: Tree<'_>, copy: &graph::Copy) -> Result<Option<u64>, FilesError> {
     let Tree::Context(_) = tree else { return Ok(None) };
     let selection = Source::open(tree)?.select(copy)?;
-    let entries = selection.items.iter().flat_map(|item| item.entries.iter());
-    let files = entries.filter(|entry| entry.is_file());
-    Ok(Some(files.map(super::entry::Entry::size).fold(0, u64::saturating_add)))
+    let files = selection.items.iter().flat_map(Item::files);
+    Ok(Some(files.map(|file| file.size()).fold(0, u64::saturating_add)))
 }
 
 /// How many bytes they have without the holes in them. Looks at each file.
@@ -23,12 +22,15 @@ pub fn size_on_disk(tree: Tree<'_>, copy: &graph::Copy) -> Result<u64, FilesErro
     let source = Source::open(tree)?;
     let selection = source.select(copy)?;
     let mut bytes: u64 = 0;
-    for entry in selection.items.iter().flat_map(|item| item.entries.iter()) {
-        if entry.is_file()
-            && let Some(status) = source.root().stat(&entry.path)?
-        {
-            let blocks = status.st_blocks.cast_unsigned().saturating_mul(512);
-            bytes = bytes.saturating_add(blocks.min(entry.size()));
+    for item in &selection.items {
+        let mut walk = item.walk();
+        while let Some((_, entry)) = walk.step() {
+            if entry.is_file()
+                && let Some(status) = source.root().stat(entry.path)?
+            {
+                let blocks = status.st_blocks.cast_unsigned().saturating_mul(512);
+                bytes = bytes.saturating_add(blocks.min(entry.size()));
+            }
         }
     }
     Ok(bytes)

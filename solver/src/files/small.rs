@@ -21,17 +21,17 @@ const MOST: usize = 4096;
 pub(crate) fn small_files(root: &Path) -> impl Iterator<Item = (String, Vec<u8>)> {
     let root = Root::open(root).ok();
     let found = root.as_ref().and_then(|root| walk(root, b"", &Filter::default()).ok());
-    let mut small: Vec<_> = found.unwrap_or_default();
-    small.retain(|entry| entry.is_file() && (1..=LARGEST).contains(&entry.size()));
-    small.sort_by_cached_key(|entry| (names(&entry.path).count(), entry.size()));
+    let found = found.unwrap_or_default();
+    let is_small = |place: &usize| found.is_file(*place) && (1..=LARGEST).contains(&found.facts(*place).size());
+    let mut small: Vec<usize> = (0..found.len()).filter(is_small).collect();
+    small.sort_by_cached_key(|place| (names(&found.path_of(*place)).count(), found.facts(*place).size()));
     small.truncate(MOST);
-    small.into_iter().filter_map(move |entry| {
-        let file = root
-            .as_ref()?
-            .open_resolved(&entry.path, OFlags::RDONLY | OFlags::NONBLOCK);
+    small.into_iter().filter_map(move |place| {
+        let path = found.path_of(place);
+        let file = root.as_ref()?.open_resolved(&path, OFlags::RDONLY | OFlags::NONBLOCK);
         let mut content = Vec::new();
         let file = std::fs::File::from(file.ok()?);
         file.take(LARGEST).read_to_end(&mut content).ok()?;
-        Some((shown(&entry.path), content))
+        Some((shown(&path), content))
     })
 }

@@ -13,10 +13,11 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::entry::{Entry, Inode, Nanoseconds};
+use super::digests::{Digests, UNKNOWN};
+use super::entries::Entries;
+use super::entry::{Facts, Inode};
 use super::error::FilesError;
 
 const MAGIC: &[u8; 16] = b"rbuild-stats-v1\n";
@@ -29,9 +30,6 @@ const MOST: usize = 400_000;
 
 /// How far back a change must lie, in nanoseconds.
 const SETTLED: i128 = 1_000_000_000;
-
-/// The digest of each file of a context, once it is known.
-pub(super) type Digests = [OnceLock<[u8; 32]>];
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
@@ -55,8 +53,8 @@ pub struct KnownFiles {
 #[derive(Debug)]
 pub(super) struct StatCache {
     known: KnownFiles,
-    /// The places of the context's files, sorted by inode; filled with the first look into the file.
-    by_inode: Option<Vec<u32>>,
+    /// Whether the file was looked into.
+    is_filled: bool,
     /// The places of files that were read and may be remembered.
     learned: Vec<u32>,
 }
@@ -66,24 +64,28 @@ impl StatCache {
     pub(super) fn new(known: KnownFiles) -> StatCache {
         StatCache {
             known,
-            by_inode: None,
+            is_filled: false,
             learned: Vec::new(),
         }
     }
 
     /// Fills in the digests of the files that are the same as when they were last read. Does so once.
-    pub(super) fn fill(&mut self, entries: &[Entry], digests: &Digests) {
-        if self.by_inode.is_some() {
+    pub(super) fn fill(&mut self, entries: &Entries, digests: &Digests) {
+        if std::mem::replace(&mut self.is_filled, true) {
             return;
         }
-        let by_inode = self.by_inode.insert(files_by_inode(entries));
-        let mut files = by_inode.iter().map(|place| *place as usize).peekable();
+        let Ok(Some(mut records)) = records(&self.known.file) else {
+            return;
+        };
+        let mut files = files_by_inode(entries).into_iter().peekable();
+        let mut digests = digests.write();
         // A file that cannot be read to its end is as good as none: what it said until then was verified.
-        let _ = each_record(&self.known.file, |record| {
-            while files.next_if(|at| entries[*at].inode < record.inode).is_some() {}
-            while let Some(at) = files.next_if(|at| entries[*at].inode == record.inode) {
-                if record.is_of(&entries[at]) {
-                    let _ = digests[at].set(record.digest);
+        let _ = each_record(&mut records, |record| {
+            while files.next_if(|(inode, _)| *inode < record.inode).is_some() {}
+            while let Some((_, at)) = files.next_if(|(inode, _)| *inode == record.inode) {
+                let digest = &mut digests[at as usize];
+                if *digest == UNKNOWN && record.is_of(&entries.facts(at as usize)) {
+                    *digest = record.digest;
                 }
             }
             Ok(())
@@ -91,8 +93,8 @@ impl StatCache {
     }
 
     /// Notes that the file at a place was read at `when` and may be remembered.
-    pub(super) fn learn(&mut self, at: usize, entry: &Entry, when: SystemTime) {
-        let (Some(_), Some(changed)) = (modified(entry), entry.changed.told()) else {
+    pub(super) fn learn(&mut self, at: usize, entry: &Facts<'_>, when: SystemTime) {
+        let (Some(_), Some(changed)) = (entry.modified_at(), entry.changed.told()) else {
             return;
         };
         let now = when.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
@@ -102,20 +104,17 @@ impl StatCache {
     }
 
     /// Writes what was learned, with what was known before.
-    pub(super) fn save(&mut self, entries: &[Entry], digests: &Digests) -> Result<(), FilesError> {
+    pub(super) fn save(&mut self, entries: &Entries, digests: &Digests) -> Result<(), FilesError> {
         if self.learned.is_empty() {
             return Ok(());
         }
         let mut learned = std::mem::take(&mut self.learned);
-        learned.sort_unstable_by_key(|at| entries[*at as usize].inode);
-        learned.dedup_by_key(|at| entries[*at as usize].inode);
-        let learned = learned.iter().filter_map(|at| {
-            let (entry, digest) = (&entries[*at as usize], digests[*at as usize].get()?);
-            Record::new(entry, *digest)
-        });
-        let by_inode = self.by_inode.as_deref().unwrap_or_default();
-        let own = by_inode.iter().map(|at| &entries[*at as usize]);
-        merge(&self.known, learned, own).map_err(|source| FilesError::StatCache {
+        learned.sort_unstable_by_key(|at| entries.inode(*at as usize));
+        learned.dedup_by_key(|at| entries.inode(*at as usize));
+        let digests = digests.read();
+        let learned = learned.iter().map(|at| *at as usize);
+        let learned = learned.filter_map(|at| Record::new(&entries.facts(at), digests[at]));
+        merge(&self.known, learned, entries).map_err(|source| FilesError::StatCache {
             path: self.known.file.clone(),
             source,
         })
@@ -123,21 +122,21 @@ impl StatCache {
 }
 
 impl Record {
-    fn new(entry: &Entry, digest: [u8; 32]) -> Option<Record> {
+    fn new(entry: &Facts<'_>, digest: [u8; 32]) -> Option<Record> {
         Some(Record {
             inode: entry.inode,
             size: entry.size(),
-            modified: modified(entry)?,
+            modified: entry.modified_at()?,
             changed: entry.changed.told()?,
             digest,
         })
     }
 
     /// Whether this is about the file as it is.
-    fn is_of(&self, entry: &Entry) -> bool {
+    fn is_of(&self, entry: &Facts<'_>) -> bool {
         self.inode == entry.inode
             && self.size == entry.size()
-            && Some(self.modified) == modified(entry)
+            && Some(self.modified) == entry.modified_at()
             && Some(self.changed) == entry.changed.told()
     }
 
@@ -169,28 +168,26 @@ impl Record {
     }
 }
 
-fn modified(entry: &Entry) -> Option<i64> {
-    Nanoseconds::of(entry.modified.tv_sec, entry.modified.tv_nsec).told()
+/// All files, sorted by inode, and their places.
+fn files_by_inode(entries: &Entries) -> Vec<(Inode, u32)> {
+    let files = (0..entries.len()).filter(|at| entries.is_file(*at));
+    let files = files.filter_map(|at| Some((entries.inode(at), u32::try_from(at).ok()?)));
+    let mut files: Vec<(Inode, u32)> = files.collect();
+    files.sort_unstable();
+    files
 }
 
-/// The places of all files, sorted by inode.
-fn files_by_inode(entries: &[Entry]) -> Vec<u32> {
-    let files = entries.iter().enumerate().filter(|(_, entry)| entry.is_file());
-    let mut places: Vec<u32> = files.filter_map(|(at, _)| u32::try_from(at).ok()).collect();
-    places.sort_unstable_by_key(|at| entries[*at as usize].inode);
-    places
-}
-
-/// Shows all records in their order, if there is a file and it is whole.
-fn each_record(file: &Path, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<()> {
+/// The records of the file, if there is one and it is whole.
+fn records(file: &Path) -> io::Result<Option<BufReader<File>>> {
     let mut file = match File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    if !is_whole(&mut file)? {
-        return Ok(());
-    }
-    let mut records = BufReader::with_capacity(PIECE, file);
+    Ok(is_whole(&mut file)?.then(|| BufReader::with_capacity(PIECE, file)))
+}
+
+/// Shows all records in their order.
+fn each_record(records: &mut impl Read, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<()> {
     let mut bytes = [0; RECORD];
     loop {
         match records.read_exact(&mut bytes) {
@@ -246,26 +243,26 @@ fn is_whole(file: &mut File) -> io::Result<bool> {
     Ok(header[MAGIC.len()..] == *hasher.finalize().as_bytes())
 }
 
-/// Writes the file anew, with the records of `learned` in the place of those it has of the same files, and without those
-/// that are not true any more of files of the context, which are `own`. Both are sorted by inode.
-fn merge<'e>(
-    known: &KnownFiles,
-    learned: impl Iterator<Item = Record>,
-    own: impl Iterator<Item = &'e Entry>,
-) -> io::Result<()> {
-    let (mut learned, mut own) = (learned.peekable(), own.peekable());
+/// Writes the file anew, with the records of `learned`, sorted by inode, in the place of those it has of the same files,
+/// and without those that are not true any more of files of the context.
+fn merge(known: &KnownFiles, learned: impl Iterator<Item = Record>, entries: &Entries) -> io::Result<()> {
+    let mut learned = learned.peekable();
     replace(known, |new| {
+        let Some(mut records) = records(&known.file)? else {
+            return learned.try_for_each(|record| new.add(record));
+        };
+        let mut own = files_by_inode(entries).into_iter().peekable();
         let mut others = 0;
-        each_record(&known.file, |record| {
+        each_record(&mut records, |record| {
             while let Some(before) = learned.next_if(|new| new.inode < record.inode) {
                 new.add(before)?;
             }
-            while own.next_if(|entry| entry.inode < record.inode).is_some() {}
+            while own.next_if(|(inode, _)| *inode < record.inode).is_some() {}
             if learned.peek().is_some_and(|new| new.inode == record.inode) {
                 return Ok(());
             }
-            match own.peek().filter(|entry| entry.inode == record.inode) {
-                Some(entry) if record.is_of(entry) => new.add(record),
+            match own.peek().filter(|(inode, _)| *inode == record.inode) {
+                Some((_, at)) if record.is_of(&entries.facts(*at as usize)) => new.add(record),
                 Some(_) => Ok(()),
                 None if others < MOST => {
                     others += 1;

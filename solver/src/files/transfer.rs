@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use super::content;
 use super::destination::{Destination, chown_error, folder_of, times};
-use super::entry::Entry;
+use super::entries::Entries;
+use super::entry::Facts;
 use super::error::{At, FilesError, shown};
 use super::path::split;
 use super::pool;
@@ -30,13 +31,7 @@ const SMALL: u64 = 64 * 1024;
 
 /// A file that is to be filled in, in few bytes: there may be many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    /// Files of the same number are in the same folder.
-    pub(super) folder: u32,
-    /// Its place among the entries of what is copied.
-    pub(super) place: u32,
-    pub(super) source: Bytes,
-}
+pub(super) struct Waiting(u32);
 
 /// Where a file's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +45,9 @@ pub(super) enum Bytes {
 /// A file to fill in.
 #[derive(Debug)]
 pub(super) struct File<'a> {
-    /// The original.
-    pub(super) entry: &'a Entry,
+    /// The path of the original, and what it is like.
+    pub(super) original: Vec<u8>,
+    pub(super) facts: Facts<'a>,
     /// Where it goes; the folder is there.
     pub(super) path: Vec<u8>,
     pub(super) owner: (u32, u32),
@@ -77,15 +73,41 @@ struct Refused {
     kernel_copy: AtomicBool,
 }
 
+impl Waiting {
+    const LINKED: u32 = 1 << 31;
+
+    /// The file at a place in a list.
+    pub(super) fn new(place: usize, source: Bytes) -> Waiting {
+        let place = u32::try_from(place).ok().filter(|place| place & Self::LINKED == 0);
+        let place = place.expect("a tree has fewer than two billion entries");
+        Waiting(match source {
+            Bytes::Copied => place,
+            Bytes::Linked => place | Self::LINKED,
+        })
+    }
+
+    pub(super) fn place(self) -> usize {
+        (self.0 & !Self::LINKED) as usize
+    }
+
+    pub(super) fn source(self) -> Bytes {
+        match self.0 & Self::LINKED {
+            0 => Bytes::Copied,
+            _ => Bytes::Linked,
+        }
+    }
+}
+
 impl Transfer<'_> {
-    /// Fills in all files; `file` says what there is to know of one by its place.
+    /// Fills in all files, which have places in `list`; `file` says what there is to know of one.
     pub(super) fn run<'f>(
         &self,
         mut waiting: Vec<Waiting>,
+        list: &Entries,
         file: &(dyn Fn(Waiting) -> File<'f> + Sync),
     ) -> Result<(), FilesError> {
-        waiting.sort_by_key(|waiting| waiting.folder);
-        let batches = batches(&waiting);
+        waiting.sort_by_key(|waiting| list.folder(waiting.place()));
+        let batches = batches(&waiting, list);
         let refused = Refused::default();
         pool::each(batches.len(), content::buffer, |buffer, batch| {
             let files = waiting[batches[batch].clone()].iter().map(|waiting| file(*waiting));
@@ -154,12 +176,12 @@ impl<'t, 'a> Batch<'t, 'a> {
     }
 
     fn copy(&mut self, file: &File<'_>) -> Result<(), FilesError> {
-        let folder = folder_of(&file.entry.path);
+        let folder = folder_of(&file.original);
         let from = open_once(&mut self.from, || {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             self.transfer.from.open_resolved(folder, flags).at("open", folder)
         })?;
-        let original = self.transfer.open(from, file.entry)?;
+        let original = self.transfer.open(from, file)?;
         let to = open_once(&mut self.to, || self.transfer.to.open_folder(folder_of(&file.path)))?;
         // What is to have more rights than this gets them when it is whole.
         let asked = file.mode & 0o777;
@@ -168,7 +190,7 @@ impl<'t, 'a> Batch<'t, 'a> {
             Some(made) => made,
             None => *self.made.insert(made(&new, asked).at("stat", &file.path)?),
         };
-        copy_bytes(&original, &new, file.entry, self.refused, self.buffer).at("copy", &file.entry.path)?;
+        copy_bytes(&original, &new, &file.facts, self.refused, self.buffer).at("copy", &file.original)?;
         finish(&original, &new, (file, self.transfer.to.owners()), made)
     }
 }
@@ -204,27 +226,26 @@ fn mask() -> u32 {
 }
 
 impl Transfer<'_> {
-    fn open(&self, folder: &OwnedFd, entry: &Entry) -> Result<OwnedFd, FilesError> {
+    fn open(&self, folder: &OwnedFd, file: &File<'_>) -> Result<OwnedFd, FilesError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = split(&entry.path).1;
-        let file = rustix::fs::openat(folder, name, flags, Mode::empty()).at("open", &entry.path)?;
-        let stat = rustix::fs::fstat(&file).at("stat", &entry.path)?;
+        let path = &file.original;
+        let opened = rustix::fs::openat(folder, split(path).1, flags, Mode::empty()).at("open", path)?;
+        let stat = rustix::fs::fstat(&opened).at("stat", path)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !is_file || self.checked && !entry.is_still(&stat) {
-            return Err(FilesError::Changed {
-                path: shown(&entry.path),
-            });
+        if !is_file || self.checked && !file.facts.is_still(&stat) {
+            return Err(FilesError::Changed { path: shown(path) });
         }
-        Ok(file)
+        Ok(opened)
     }
 }
 
 /// Runs of files of the same folder, none too long.
-fn batches(files: &[Waiting]) -> Vec<Range<usize>> {
+fn batches(files: &[Waiting], list: &Entries) -> Vec<Range<usize>> {
+    let folder = |at: usize| list.folder(files[at].place());
     let mut batches: Vec<Range<usize>> = Vec::new();
-    for (at, file) in files.iter().enumerate() {
+    for at in 0..files.len() {
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH && files[batch.start].folder == file.folder => batch.end = at + 1,
+            Some(batch) if batch.len() < BATCH && folder(batch.start) == folder(at) => batch.end = at + 1,
             _ => batches.push(at..at + 1),
         }
     }
@@ -268,10 +289,10 @@ fn finish(
     if let Some(capability) = content::capability(original).at("read the capability of", &file.path)? {
         content::set_capability(new, &capability).at("set the capability of", &file.path)?;
     }
-    rustix::fs::futimens(new, &times(file.entry.modified)).at("set the time of", &file.path)
+    rustix::fs::futimens(new, &times(file.facts.modified)).at("set the time of", &file.path)
 }
 
-fn copy_bytes(from: &OwnedFd, to: &OwnedFd, entry: &Entry, refused: &Refused, buffer: &mut [u8]) -> io::Result<()> {
+fn copy_bytes(from: &OwnedFd, to: &OwnedFd, entry: &Facts<'_>, refused: &Refused, buffer: &mut [u8]) -> io::Result<()> {
     if entry.size() <= SMALL {
         return read_and_write(from, to, buffer);
     }
