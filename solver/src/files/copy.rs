@@ -151,7 +151,12 @@ impl Copier<'_> {
         Ok(there.is_none())
     }
 
-    pub(super) fn put_special(&self, entry: &Entry<'_>, path: &[u8], destination: &Destination) -> Result<(), FilesError> {
+    pub(super) fn put_special(
+        &self,
+        entry: &Entry<'_>,
+        path: &[u8],
+        destination: &Destination,
+    ) -> Result<(), FilesError> {
         destination.make_room(path)?;
         if entry.kind == FileType::Symlink {
             destination.make_link(path, entry.target())?;

@@ -233,7 +233,9 @@ impl<'a> Source<'a> {
             return Err(not_found(self, asked));
         };
         item.path = item.list.path_of(top.at());
-        let problem = item.taken().find_map(|taken| Some((taken, item.list.problem(taken.at())?)));
+        let problem = item
+            .taken()
+            .find_map(|taken| Some((taken, item.list.problem(taken.at())?)));
         if let Some((taken, errno)) = problem {
             return Err(FilesError::Io {
                 action: "read",

@@ -77,15 +77,15 @@ impl StatCache {
         let Ok(Some(mut records)) = records(&self.known.file) else {
             return;
         };
-        let mut files = files_by_inode(entries).into_iter().peekable();
+        let by_inode = files_by_inode(entries);
+        let mut files = by_inode.iter().map(|at| *at as usize).peekable();
         let mut digests = digests.write();
         // A file that cannot be read to its end is as good as none: what it said until then was verified.
         let _ = each_record(&mut records, |record| {
-            while files.next_if(|(inode, _)| *inode < record.inode).is_some() {}
-            while let Some((_, at)) = files.next_if(|(inode, _)| *inode == record.inode) {
-                let digest = &mut digests[at as usize];
-                if *digest == UNKNOWN && record.is_of(&entries.facts(at as usize)) {
-                    *digest = record.digest;
+            while files.next_if(|at| entries.inode(*at) < record.inode).is_some() {}
+            while let Some(at) = files.next_if(|at| entries.inode(*at) == record.inode) {
+                if digests[at] == UNKNOWN && record.is_of(&entries.facts(at)) {
+                    digests[at] = record.digest;
                 }
             }
             Ok(())
@@ -168,13 +168,16 @@ impl Record {
     }
 }
 
-/// All files, sorted by inode, and their places.
-fn files_by_inode(entries: &Entries) -> Vec<(Inode, u32)> {
+/// The places of all files, sorted by inode.
+fn files_by_inode(entries: &Entries) -> Vec<u32> {
     let files = (0..entries.len()).filter(|at| entries.is_file(*at));
-    let files = files.filter_map(|at| Some((entries.inode(at), u32::try_from(at).ok()?)));
-    let mut files: Vec<(Inode, u32)> = files.collect();
-    files.sort_unstable();
-    files
+    let inodes = files.filter_map(|at| Some((entries.inode(at), u32::try_from(at).ok()?)));
+    // As large as it will be from the start, so that it goes back to the kernel.
+    let mut sorted: Vec<(Inode, u32)> = Vec::with_capacity(entries.len());
+    sorted.extend(inodes);
+    sorted.sort_unstable();
+    // By reference, or the places would be put into the room of the sorted.
+    sorted.iter().map(|(_, at)| *at).collect()
 }
 
 /// The records of the file, if there is one and it is whole.
@@ -251,18 +254,19 @@ fn merge(known: &KnownFiles, learned: impl Iterator<Item = Record>, entries: &En
         let Some(mut records) = records(&known.file)? else {
             return learned.try_for_each(|record| new.add(record));
         };
-        let mut own = files_by_inode(entries).into_iter().peekable();
+        let by_inode = files_by_inode(entries);
+        let mut own = by_inode.iter().map(|at| *at as usize).peekable();
         let mut others = 0;
         each_record(&mut records, |record| {
             while let Some(before) = learned.next_if(|new| new.inode < record.inode) {
                 new.add(before)?;
             }
-            while own.next_if(|(inode, _)| *inode < record.inode).is_some() {}
+            while own.next_if(|at| entries.inode(*at) < record.inode).is_some() {}
             if learned.peek().is_some_and(|new| new.inode == record.inode) {
                 return Ok(());
             }
-            match own.peek().filter(|(inode, _)| *inode == record.inode) {
-                Some((_, at)) if record.is_of(&entries.facts(*at as usize)) => new.add(record),
+            match own.peek().filter(|at| entries.inode(**at) == record.inode) {
+                Some(at) if record.is_of(&entries.facts(*at)) => new.add(record),
                 Some(_) => Ok(()),
                 None if others < MOST => {
                     others += 1;

@@ -181,7 +181,13 @@ impl Reader {
         };
         let mut listed = RawDir::new(&fd, room.spare_capacity_mut());
         while let Some(listed) = listed.next() {
-            let listed = listed.at("read", &folder.path)?;
+            let listed = match listed {
+                Ok(listed) => listed,
+                Err(Errno::INTR) => continue,
+                // Removed meanwhile.
+                Err(Errno::NOENT) => break,
+                Err(error) => return Err(error).at("read", &folder.path),
+            };
             self.meet(walking, folder, &fd, (listed.file_name(), listed.file_type()))?;
             if self.met.len() >= PIECE {
                 self.give(walking, folder);

@@ -67,7 +67,9 @@ fn entries_are_in_walk_order_and_found_by_their_paths() {
     assert_eq!(paths(&entries), expected);
     for (at, path) in expected.iter().enumerate() {
         assert_eq!(entries.place(path.as_bytes()), Some(at));
-        let below = expected.iter().filter(|other| is_below(other.as_bytes(), path.as_bytes()));
+        let below = expected
+            .iter()
+            .filter(|other| is_below(other.as_bytes(), path.as_bytes()));
         assert_eq!(entries.below(at), at..at + 1 + below.count(), "{path}");
         let stat = rustix::fs::statat(CWD, folder.path().join(path), AtFlags::SYMLINK_NOFOLLOW).unwrap();
         let facts = entries.facts(at);
