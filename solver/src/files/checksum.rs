@@ -53,6 +53,7 @@ pub(super) fn checksum_of(
         fields.number(item.len() as u64);
         let digests = source.digests(item)?;
         let digests = digests.list().read();
+        let (digests, _) = digests.as_chunks::<32>();
         let mut walk = item.walk();
         while let Some((place, entry)) = walk.step() {
             fields.bytes(item.relative(entry.path));
@@ -81,6 +82,7 @@ pub(super) fn components_of(
     for item in &selection.items {
         let digests = source.digests(item)?;
         let digests = digests.list().read();
+        let (digests, _) = digests.as_chunks::<32>();
         let mut walk = item.walk();
         while let Some((place, entry)) = walk.step() {
             if components.len() == MOST_COMPONENTS {

@@ -102,6 +102,7 @@ impl Context {
         cache().fill(&self.entries, &self.digests);
         let unknown: Vec<u32> = {
             let known = self.digests.read();
+            let (known, _) = known.as_chunks::<32>();
             let is_unknown = |at: &usize| known[*at] == UNKNOWN && self.entries.is_file(*at);
             places
                 .filter(is_unknown)

@@ -80,6 +80,7 @@ impl StatCache {
         let by_inode = files_by_inode(entries);
         let mut files = by_inode.iter().map(|at| *at as usize).peekable();
         let mut digests = digests.write();
+        let (digests, _) = digests.as_chunks_mut::<32>();
         // A file that cannot be read to its end is as good as none: what it said until then was verified.
         let _ = each_record(&mut records, |record| {
             while files.next_if(|at| entries.inode(*at) < record.inode).is_some() {}
@@ -112,6 +113,7 @@ impl StatCache {
         learned.sort_unstable_by_key(|at| entries.inode(*at as usize));
         learned.dedup_by_key(|at| entries.inode(*at as usize));
         let digests = digests.read();
+        let (digests, _) = digests.as_chunks::<32>();
         let learned = learned.iter().map(|at| *at as usize);
         let learned = learned.filter_map(|at| Record::new(&entries.facts(at), digests[at]));
         merge(&self.known, learned, entries).map_err(|source| FilesError::StatCache {
