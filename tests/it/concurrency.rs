@@ -196,10 +196,11 @@ fn an_image_in_use_outlives_its_name() {
     let child = command.spawn().unwrap();
     let active = workshop.store().join("v1/active");
     let is_running = || {
-        fs::read_dir(&active)
-            .unwrap()
-            .flatten()
-            .any(|entry| entry.path().join("upper/begun").exists())
+        fs::read_dir(&active).unwrap().flatten().any(|entry| {
+            ["upper", "merged"]
+                .iter()
+                .any(|tree| entry.path().join(tree).join("begun").exists())
+        })
     };
     assert!(eventually(Duration::from_secs(60), is_running));
     run(workshop.rbuild().args(["rmi", "used"]));

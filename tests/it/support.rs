@@ -95,6 +95,8 @@ impl User {
 pub(crate) struct Workshop {
     user: User,
     folder: TempDir,
+    /// The rung of isolation that its builds are on, if it is not to be the best.
+    rung: Option<String>,
 }
 
 impl Workshop {
@@ -108,7 +110,24 @@ impl Workshop {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         user.give(folder.path());
-        Workshop { user, folder }
+        let rung = (user == User::Own).then(rung).flatten();
+        Workshop { user, folder, rung }
+    }
+
+    /// One of root's in which builds do without namespaces.
+    pub(crate) fn plain() -> Option<Workshop> {
+        if !rustix::process::geteuid().is_root() {
+            return skipped("root");
+        }
+        let mut workshop = Workshop::own();
+        workshop.rung = Some("plain".to_owned());
+        Some(workshop)
+    }
+
+    /// One for each user and rung that attacks are tried as.
+    pub(crate) fn of_everybody() -> impl Iterator<Item = Workshop> {
+        let users = [Some(User::Own), User::ordinary()].into_iter().flatten();
+        users.map(Workshop::new).chain(Workshop::plain())
     }
 
     pub(crate) fn own() -> Workshop {
@@ -160,6 +179,7 @@ impl Workshop {
         for name in OF_THE_DEVELOPER {
             command.env_remove(name);
         }
+        command.envs(self.rung.iter().map(|rung| ("RBUILD_ISOLATION", rung)));
         command
     }
 
@@ -186,6 +206,7 @@ impl Workshop {
             command.env_remove(name);
         }
         command
+            .envs(self.rung.iter().map(|rung| ("RBUILD_ISOLATION", rung)))
             .arg("--root")
             .arg(self.store())
             .arg("--progress=plain")
@@ -276,6 +297,18 @@ pub(crate) fn binary() -> &'static Path {
         run(Command::new("chmod").arg("755").arg(&copy));
         copy
     })
+}
+
+/// The rung of isolation that all builds are to be on, but for those of other users: `RBUILD_TEST_ISOLATION`.
+fn rung() -> Option<String> {
+    std::env::var("RBUILD_TEST_ISOLATION")
+        .ok()
+        .filter(|rung| !rung.is_empty())
+}
+
+/// Whether builds do without namespaces, and so without mounts: trees are copied.
+pub(crate) fn is_plain() -> bool {
+    rung().as_deref() == Some("plain")
 }
 
 /// Where stores go: on a real disk. `scripts/test` gives a folder that every user can reach, and deletes it.
