@@ -18,6 +18,7 @@ mod changes;
 mod crew;
 mod lay;
 mod node;
+mod room;
 mod table;
 
 use std::collections::HashMap;
@@ -211,6 +212,7 @@ impl Store {
 
     fn complete(&self, path: &Path, kept: Option<&Kept>, stack: &[Snapshot]) -> Result<(), Error> {
         let _span = trace::span("copy tree");
+        let mut layers = Vec::new();
         let mut there = 0;
         match kept {
             None => std::fs::create_dir(path).map_err(failed("create", path))?,
@@ -218,14 +220,20 @@ impl Store {
                 let is_it = |snapshot: &Snapshot| snapshot.id() == kept.snapshot.id();
                 there = stack.iter().position(is_it).map_or(0, |at| at + 1);
                 if !kept.is_whole {
-                    lay(&kept.snapshot.directory(), path, Wanted::Missing)?;
+                    layers.push((kept.snapshot.directory(), Wanted::Missing));
                 }
             }
         }
-        for snapshot in &stack[there..] {
-            lay(&snapshot.directory(), path, Wanted::All)?;
-        }
+        layers.extend(
+            stack[there..]
+                .iter()
+                .map(|snapshot| (snapshot.directory(), Wanted::All)),
+        );
         if let Some(top) = stack.last() {
+            self.make_room_for_copy(&layers, path, top)?;
+            for (layer, wanted) in &layers {
+                lay(layer, path, *wanted)?;
+            }
             let root = std::fs::File::open(path).map_err(failed("open", path))?;
             overlay::adopt_directory(&top.root_stat()?, &root, path, &Owners::default())?;
         }
