@@ -5,6 +5,7 @@
 //! digest. What `SOURCE_DATE_EPOCH` names, if it is no number, is asked for its time.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use cache::Store;
@@ -95,6 +96,19 @@ pub(crate) async fn complete(
     Ok(request)
 }
 
+/// Files that can be read as long as this is there. What comes first goes first.
+struct Shown {
+    tree: cache::Tree,
+    /// What an empty tree is of.
+    _empty: Option<cache::ActiveSnapshot>,
+}
+
+impl Shown {
+    fn path(&self) -> &Path {
+        self.tree.path()
+    }
+}
+
 /// What is needed to reach anything.
 struct Reach<'a> {
     setting: &'a Setting,
@@ -124,8 +138,8 @@ impl Reach<'_> {
         Ok(remotes.under(build::policy(request)?))
     }
 
-    /// The files that `definition` makes, mounted.
-    async fn tree(&self, request: &BuildRequest, definition: Definition) -> Result<cache::Tree, CommandError> {
+    /// The files that `definition` makes, shown.
+    async fn tree(&self, request: &BuildRequest, definition: Definition) -> Result<Shown, CommandError> {
         let store = self.store()?;
         let solver = Solver {
             build: build::name_of_build(),
@@ -149,9 +163,18 @@ impl Reach<'_> {
         let mut solved = solved.map_err(|error| build::build_failed(&error))?;
         let failed = |error| CommandError::failed("failed to build").because(&error);
         match solved.trees.pop().flatten() {
-            Some(ResultTree::Here(snapshot)) => snapshot.mount(&store).map_err(failed),
+            Some(ResultTree::Here(snapshot)) => Ok(Shown {
+                tree: snapshot.mount(&store).map_err(failed)?,
+                _empty: None,
+            }),
             // Without imports nothing is there.
-            Some(ResultTree::There(_)) | None => store.prepare(None).and_then(|empty| empty.mount()).map_err(failed),
+            Some(ResultTree::There(_)) | None => {
+                let empty = store.prepare(None).map_err(failed)?;
+                Ok(Shown {
+                    tree: empty.mount().map_err(failed)?,
+                    _empty: Some(empty),
+                })
+            }
         }
     }
 
