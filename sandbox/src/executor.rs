@@ -14,7 +14,9 @@ pub trait Executor: Send + Sync {
     /// # Errors
     ///
     /// When the process could not be started, or was cancelled. A process that fails is no error: see [`Exit`].
-    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error>;
+    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
+        self.run_measured(spec, output, cancel, &Gauge::default())
+    }
 
     /// The same run, of whose memory `gauge` tells meanwhile, if it can be told.
     ///
@@ -26,19 +28,19 @@ pub trait Executor: Send + Sync {
         spec: &Spec,
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
-        _gauge: &Gauge,
-    ) -> Result<Exit, Error> {
-        self.run(spec, output, cancel)
-    }
+        gauge: &Gauge,
+    ) -> Result<Exit, Error>;
 }
 
-/// From which of its outputs a process wrote.
+/// From where a piece of output comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
+    /// The process's standard output.
     Stdout,
-    /// Standard error.
+    /// The process's standard error.
     Stderr,
+    /// The executor: a whole sentence about the run, such as that it waits for another.
+    Note,
 }
 
 /// How a process ended.

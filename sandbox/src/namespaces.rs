@@ -26,10 +26,6 @@ impl Default for Namespaces {
 }
 
 impl Executor for Namespaces {
-    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
-        self.run_measured(spec, output, cancel, &Gauge::default())
-    }
-
     fn run_measured(
         &self,
         spec: &Spec,

@@ -1,7 +1,8 @@
 //! The executor for a container that lends no namespaces: a changed root, files put in the places of mounts, and no more.
 //!
-//! A step sees its own tree, because it may not change its root again, and cannot trace us, because we may. All else it
-//! shares with the container: processes, network, names, the kernel's own filter. What cannot be had is refused by name.
+//! A step sees its own tree, because it may not change its root again, and cannot trace us, because we may. Where it loses
+//! nothing by that, a filter of system calls and a scope are laid around it too; other steps wait until one without has
+//! ended. All else it shares with the container: process numbers, network, names. What cannot be had is refused by name.
 
 use crate::steps::Steps;
 use crate::wire::World;
@@ -29,10 +30,6 @@ impl Default for Plain {
 }
 
 impl Executor for Plain {
-    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
-        self.run_measured(spec, output, cancel, &Gauge::default())
-    }
-
     fn run_measured(
         &self,
         spec: &Spec,

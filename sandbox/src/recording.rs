@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Cancel, Error, Executor, Exit, Spec, Stream};
+use crate::{Cancel, Error, Executor, Exit, Gauge, Spec, Stream};
 
 type Process = dyn Fn(&Spec, &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> + Send + Sync;
 
@@ -38,7 +38,13 @@ impl Recording {
 }
 
 impl Executor for Recording {
-    fn run(&self, spec: &Spec, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Exit, Error> {
+    fn run_measured(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+        _gauge: &Gauge,
+    ) -> Result<Exit, Error> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }

@@ -53,7 +53,7 @@ impl Steps {
         cancel: &Cancel,
         gauge: &Gauge,
     ) -> Result<Exit, Error> {
-        let groups = Groups::of(spec, &self.shared)?;
+        let groups = Groups::of(spec, self.world, &self.shared)?;
         let plan = plan(spec, self.world, groups.membership().clone())?;
         let bell = cancel.listen().map_err(supervising("listen for the wish to stop"))?;
         if cancel.is_cancelled() {
@@ -303,7 +303,7 @@ impl Supervised<'_> {
 
     fn serve(&mut self, source: Source, buffer: &mut [u8], output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Error> {
         match source {
-            Source::Control => self.hear(),
+            Source::Control => self.hear(output),
             Source::Bell => {
                 self.cancelled = true;
                 self.hang_up();
@@ -313,6 +313,7 @@ impl Supervised<'_> {
                 let end = match stream {
                     Stream::Stdout => &mut self.stdout,
                     Stream::Stderr => &mut self.stderr,
+                    Stream::Note => return Ok(()),
                 };
                 let Some(fd) = end else { return Ok(()) };
                 match read(fd, buffer).map_err(supervising("read the output of the step"))? {
@@ -351,13 +352,17 @@ impl Supervised<'_> {
     }
 
     /// Takes what the supervisor or the step reports.
-    fn hear(&mut self) -> Result<(), Error> {
+    fn hear(&mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Error> {
         let hearing = supervising("hear from the supervisor");
         self.control = self.inbox.fill().map_err(&hearing)?;
         while let Some(report) = self.inbox.take::<Report>().map_err(&hearing)? {
             let ended = match report {
                 Report::Terminal => {
                     self.lend_terminal()?;
+                    continue;
+                }
+                Report::Waits(reason) => {
+                    output(Stream::Note, reason.as_bytes());
                     continue;
                 }
                 Report::Failed(failure) => Err(failure.into()),

@@ -217,12 +217,25 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     install(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).or_else(|_| install(0))
 }
 
-// linux/landlock.h
-const LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+/// What may be kept among a process and all it will start, by the numbers of linux/landlock.h.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope {
+    /// Connections to sockets without a file.
+    Sockets = 1,
+    /// Signals.
+    Signals = 2,
+}
 
-/// Lets this process, and all it will start, connect to sockets without a file only where one of them made the socket.
-/// Without effect on kernels before Linux 6.12, which cannot do it.
-pub(crate) fn keep_from_sockets_outside() -> io::Result<()> {
+/// All that can be done with files since Linux 5.19: before, nothing could be moved between folders.
+const LANDLOCK_FILES: u64 = (1 << 14) - 1;
+const LANDLOCK_CREATE_RULESET_VERSION: u64 = 1;
+const LANDLOCK_RULE_PATH_BENEATH: u64 = 1;
+
+/// Keeps this process, and all it will start, from what is outside of `scopes`, from opening, making or removing files
+/// outside of `tree`, and from tracing anybody outside.
+///
+/// Without effect where the kernel cannot do it: scopes are there since Linux 6.12, trees since 5.19.
+pub(crate) fn keep_from_outside(scopes: &[Scope], tree: Option<BorrowedFd<'_>>) -> io::Result<()> {
     /// `struct landlock_ruleset_attr`.
     #[repr(C)]
     struct Rules {
@@ -230,31 +243,48 @@ pub(crate) fn keep_from_sockets_outside() -> io::Result<()> {
         network: u64,
         scoped: u64,
     }
+    /// `struct landlock_path_beneath_attr`.
+    #[repr(C, packed)]
+    struct Beneath {
+        allowed: u64,
+        parent: i32,
+    }
+    let create = |rules: *const Rules, size: usize, flags: u64| {
+        // SAFETY: the kernel reads `size` bytes of `rules`, or none.
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, rules, size, flags) }
+    };
+    let version = create(std::ptr::null(), 0, LANDLOCK_CREATE_RULESET_VERSION);
+    let tree = tree.filter(|_| version >= 2);
+    let scoped = scopes.iter().filter(|_| version >= 6);
     let rules = Rules {
-        files: 0,
+        files: tree.map_or(0, |_| LANDLOCK_FILES),
         network: 0,
-        scoped: LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET,
+        scoped: scoped.fold(0, |scoped, scope| scoped | *scope as u64),
     };
-    // SAFETY: the kernel reads `rules`, whose size is its own.
-    let made = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            &raw const rules,
-            size_of::<Rules>(),
-            0,
-        )
-    };
-    let made = match i32::try_from(made) {
+    if rules.files | rules.scoped == 0 {
+        return Ok(());
+    }
+    let made = match i32::try_from(create(&raw const rules, size_of::<Rules>(), 0)) {
         // SAFETY: the kernel has just made this descriptor for us; it is closed on exec.
         Ok(made) if made >= 0 => unsafe { OwnedFd::from_raw_fd(made) },
-        _ => {
-            let error = io::Error::last_os_error();
-            return match error.raw_os_error() {
-                Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::E2BIG | libc::EINVAL | libc::EPERM) => Ok(()),
-                _ => Err(error),
-            };
-        }
+        _ => return Err(io::Error::last_os_error()),
     };
+    if let Some(tree) = tree {
+        let beneath = Beneath {
+            allowed: LANDLOCK_FILES,
+            parent: tree.as_raw_fd(),
+        };
+        // SAFETY: the kernel reads `beneath`, which is as it has it.
+        outcome(unsafe {
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                made.as_raw_fd(),
+                LANDLOCK_RULE_PATH_BENEATH,
+                &raw const beneath,
+                0,
+            )
+        })?;
+    }
     // SAFETY: two numbers, and what it does to this thread is what is wanted.
     outcome(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0) })
 }

@@ -62,6 +62,8 @@ pub(crate) struct Plan {
 /// What comes back.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// It cannot begin yet; why, as a sentence.
+    Waits(String),
     /// The descriptor beside this is the other end of the step's terminal.
     Terminal,
     /// The command did not start.

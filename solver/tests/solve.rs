@@ -20,7 +20,7 @@ use graph::{
     NetworkMode, Op, Process, Unpack, VertexId,
 };
 use oci::{Blob, BoxFuture, Descriptor, DiffId, Digest, Fetch, ImageName, Platform, PortError, ResolvedImage};
-use sandbox::{Cancel, Executor, Exit, Spec};
+use sandbox::{Cancel, Executor, Exit, Gauge, Spec};
 use solver::{
     Error, Event, Identity, Import, Imported, Landing, Leave, Outcome, RemoteError, RemoteSource, Remotes, Reporter,
     ResultTree, Session, Solver, Step,
@@ -36,11 +36,12 @@ struct Scripted {
 }
 
 impl Executor for Scripted {
-    fn run(
+    fn run_measured(
         &self,
         spec: &Spec,
         output: &mut dyn FnMut(sandbox::Stream, &[u8]),
         cancel: &Cancel,
+        _gauge: &Gauge,
     ) -> Result<Exit, sandbox::Error> {
         let command = spec.args.join(" ");
         self.ran.lock().unwrap().push(command.clone());

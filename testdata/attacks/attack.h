@@ -24,7 +24,9 @@ struct attack {
 };
 
 extern const struct attack proc_attacks[], sys_attacks[], device_attacks[], mount_attacks[], kernel_attacks[],
-    process_attacks[], socket_attacks[], file_attacks[];
+    process_attacks[], socket_attacks[], file_attacks[], neighbour_attacks[];
+/* The step that is attacked; and how the one that attacks finds it. */
+int neighbour_waits(void), neighbour_is_met(void);
 
 /* It had its effect. */
 _Noreturn void reached(const char *how, ...) __attribute__((format(printf, 1, 2)));

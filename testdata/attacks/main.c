@@ -151,6 +151,8 @@ static void run(const struct attack *attack, FILE *verdicts)
     close(ends[0]);
     if (length > 0)
         fprintf(verdicts, "%s\t%s\n", attack->name, text);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        fprintf(verdicts, "%s\tstopped\tkilled for its system call\n", attack->name);
     else
         fprintf(verdicts, "%s\tunclear\tended with status %d\n", attack->name, status);
     fflush(verdicts);
@@ -163,10 +165,18 @@ int main(int count, char **arguments)
     const struct attack *families[] = {proc_attacks,   sys_attacks,     device_attacks, mount_attacks,
                                        kernel_attacks, process_attacks, socket_attacks, file_attacks};
     const char *where = count > 1 ? arguments[1] : "/dev/stdout";
+    if (strcmp(where, "wait") == 0)
+        return neighbour_waits();
     FILE *verdicts = fopen(where, "ae");
     if (!verdicts) {
         perror(where);
         return 1;
+    }
+    if (count > 2 && strcmp(arguments[2], "neighbours") == 0) {
+        neighbour_is_met();
+        for (const struct attack *attack = neighbour_attacks; attack->name; attack++)
+            run(attack, verdicts);
+        return 0;
     }
     for (size_t family = 0; family < sizeof families / sizeof *families; family++)
         for (const struct attack *attack = families[family]; attack->name; attack++)

@@ -54,6 +54,7 @@ pub(crate) struct Container {
     capabilities: Vec<&'static str>,
     filter: Filter,
     has_volume: bool,
+    no_new_powers: bool,
 }
 
 impl Container {
@@ -76,6 +77,7 @@ impl Container {
             capabilities: CAPABILITIES.to_vec(),
             filter,
             has_volume: false,
+            no_new_powers: false,
         };
         fs::copy(binary(), container.at("rbuild")).unwrap();
         fs::write(container.at("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
@@ -87,7 +89,7 @@ impl Container {
     }
 
     /// A path in its image, as it is outside.
-    fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.folder.join("image").join(path)
     }
 
@@ -99,6 +101,12 @@ impl Container {
     /// Without this capability.
     pub(crate) fn without(mut self, capability: &str) -> Container {
         self.capabilities.retain(|known| *known != capability);
+        self
+    }
+
+    /// In which setuid programs give nothing (`no-new-privileges`).
+    pub(crate) fn without_new_powers(mut self) -> Container {
+        self.no_new_powers = true;
         self
     }
 
@@ -197,7 +205,7 @@ impl Container {
                 "cwd": "/",
                 "env": ["PATH=/usr/bin:/bin", "HOME=/root"],
                 "user": { "uid": 0, "gid": 0 },
-                "noNewPrivileges": false,
+                "noNewPrivileges": self.no_new_powers,
                 "capabilities": {
                     "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                 },

@@ -9,6 +9,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, openat};
+use rustix::io::Errno;
+
 use crate::sys;
 
 /// Character devices by their numbers; without the second, all of the first.
@@ -32,6 +35,25 @@ const ALLOWED: [(u32, Option<u32>); 15] = [
     (142, None),
     (143, None),
 ];
+
+/// Whether we are under somebody's rules: they refuse a device before anybody looks whether there is such a one. Tried with
+/// one that nobody has, in `folder`.
+pub(super) fn are_ruled(folder: &Path) -> bool {
+    let path = folder.join(format!(".rbuild-device-{}", std::process::id()));
+    let (kind, nobodys) = (FileType::CharacterDevice, makedev(0, 1));
+    if mknodat(CWD, &path, kind, Mode::RUSR, nobodys).is_err() {
+        // Then a step can make none either.
+        return true;
+    }
+    let opened = openat(
+        CWD,
+        &path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let _ = fs::remove_file(&path);
+    !matches!(opened, Ok(_) | Err(Errno::NXIO | Errno::NODEV))
+}
 
 /// Puts the group under the rules by a program.
 pub(super) fn attach(group: &OwnedFd) -> io::Result<()> {

@@ -13,7 +13,8 @@
 //!
 //! Device rules are needed only by true root: in a user namespace nobody can make a device, and none can be opened from a
 //! file system that was mounted there. Where root finds no hierarchy that it may write to, every file system that the step
-//! can write is mounted without devices instead.
+//! can write is mounted without devices instead. A container without namespaces has rules of its own, or steps there may make
+//! no devices.
 
 mod devices;
 mod directory;
@@ -24,11 +25,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::wire::World;
 use crate::{Error, Privileges, Resources, Spec};
 use directory::Directory;
 use place::{Hierarchy, Kind};
@@ -38,9 +40,9 @@ pub(crate) use settings::Overrun;
 /// How a step is kept from the machine's devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Devices {
-    /// By the rules of its group, by being in a user namespace, or not at all because it may all.
+    /// By the rules of its group or its container, by being in a user namespace, or not at all because it may all.
     AsTheyAre,
-    /// By mounting all that it can write without devices.
+    /// By mounting all that it can write without devices; without mounts, by not letting it make any.
     Unopenable,
 }
 
@@ -67,7 +69,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Makes those that `spec` needs, or finds those it shares with other steps.
-    pub(crate) fn of(spec: &Spec, shared: &Shared) -> Result<Groups, Error> {
+    pub(crate) fn of(spec: &Spec, world: World, shared: &Shared) -> Result<Groups, Error> {
         let mut groups = Groups {
             directories: Vec::new(),
             own: 0,
@@ -82,8 +84,13 @@ impl Groups {
             groups.limit(&spec.resources)?;
             groups.own = groups.directories.len();
         }
-        if spec.privileges == Privileges::Default && crate::userns::is_true_root() {
-            groups.filter_devices(shared);
+        match world {
+            _ if spec.privileges == Privileges::Insecure => {}
+            _ if crate::userns::is_true_root() => groups.filter_devices(shared),
+            World::Ours if !shared.container_rules_devices(&spec.root) => {
+                groups.membership.devices = Devices::Unopenable;
+            }
+            World::Ours | World::OfItsOwn => {}
         }
         Ok(groups)
     }
@@ -149,14 +156,25 @@ impl Groups {
 /// A group that has been made, or could not be.
 type Made = Option<(Kind, Arc<Directory>)>;
 
-/// The group of all steps without limits, once one of them needed it. It is removed when this is dropped.
+/// What all steps without limits have in common.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<Option<Made>>);
+pub(crate) struct Shared {
+    /// Their group, once one of them needed it. It is removed when this is dropped.
+    group: Mutex<Option<Made>>,
+    /// Whether the container has rules for devices, once somebody asked.
+    has_rules: OnceLock<bool>,
+}
 
 impl Shared {
     fn get(&self) -> Made {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.group.lock().unwrap_or_else(PoisonError::into_inner);
         known.get_or_insert_with(|| make_shared(&place::find())).clone()
+    }
+
+    /// Whether the surrounding container keeps devices from us, as it does from a step with this root.
+    fn container_rules_devices(&self, root: &Path) -> bool {
+        let folder = root.parent().unwrap_or(root);
+        *self.has_rules.get_or_init(|| devices::are_ruled(folder))
     }
 }
 

@@ -1,11 +1,14 @@
 //! From all-powerful in a world of its own to the user and the powers the command is to have.
 
 use std::io;
+use std::os::fd::AsFd;
 
-use rustix::process::{Gid, Uid};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::groups::Devices;
+use crate::sys::Scope;
 use crate::users::Identity;
 use crate::wire::{During, Failure};
 use crate::{Privileges, capabilities, seccomp, sys};
@@ -19,21 +22,18 @@ pub(super) fn drop_to(identity: &Identity, privileges: Privileges) -> Result<(),
         return keep_all(identity);
     }
     set_groups(identity).during("set the groups of the command", "")?;
-    sys::keep_from_sockets_outside().during("keep from the host's sockets", "")?;
+    sys::keep_from_outside(&[Scope::Sockets], None).during("keep from the host's sockets", "")?;
     seccomp::install().during("install the filter of system calls", "")?;
     keep(capabilities::DEFAULT, identity)
 }
 
 /// Becomes `identity` where there are no namespaces, for good.
-///
-/// A filter of our own, and a limit on sockets, would need `CAP_SYS_ADMIN`, or forbid setuid programs: without that
-/// capability, the container's own filter has to do.
 pub(super) fn drop_in_our_namespaces(identity: &Identity, devices: Devices) -> Result<(), Failure> {
+    // Until the command is executed we have folders outside open: whoever has the powers of a step must not trace us now.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("keep from being traced", "")?;
     set_groups(identity).during("set the groups of the command", "")?;
-    let held = rustix::thread::capabilities(None).during("ask for our capabilities", "")?;
-    if held.effective.contains(CapabilitySet::SYS_ADMIN) {
-        sys::keep_from_sockets_outside().during("keep from the host's sockets", "")?;
-        seccomp::install().during("install the filter of system calls", "")?;
+    if is_confined(identity).during("ask for our capabilities", "")? {
+        confine()?;
     }
     let kept = match devices {
         Devices::AsTheyAre => capabilities::WITHOUT_NAMESPACES,
@@ -41,6 +41,31 @@ pub(super) fn drop_in_our_namespaces(identity: &Identity, devices: Devices) -> R
         Devices::Unopenable => capabilities::WITHOUT_NAMESPACES.difference(CapabilitySet::MKNOD),
     };
     keep(kept, identity)
+}
+
+/// Whether a step of this user can be kept from what is outside of its root without losing what it needs.
+///
+/// Without `CAP_SYS_ADMIN` that takes from setuid programs what they give. Root has it anyway; another user has nothing else
+/// (`sudo`), unless the container has taken it already.
+pub(super) fn is_confined(identity: &Identity) -> io::Result<bool> {
+    Ok(identity.uid == 0 || rustix::thread::no_new_privs()? || may_all()?)
+}
+
+fn may_all() -> io::Result<bool> {
+    Ok(rustix::thread::capabilities(None)?
+        .effective
+        .contains(CapabilitySet::SYS_ADMIN))
+}
+
+fn confine() -> Result<(), Failure> {
+    if !may_all().during("ask for our capabilities", "")? {
+        rustix::thread::set_no_new_privs(true).during("do without setuid programs", "")?;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tree = rustix::fs::openat(CWD, "/", flags, Mode::empty()).during("open the root", "")?;
+    let scopes = [Scope::Sockets, Scope::Signals];
+    sys::keep_from_outside(&scopes, Some(tree.as_fd())).during("keep from what is outside", "")?;
+    seccomp::install().during("install the filter of system calls", "")
 }
 
 /// Becomes `identity`, of whose programs none may ever do more than `kept`.

@@ -30,7 +30,7 @@ enum Rule {
 
 /// Puts this process, and all it will start, under the filter.
 ///
-/// Needs `CAP_SYS_ADMIN` in the user namespace, because setuid programs stay allowed.
+/// Needs `CAP_SYS_ADMIN` in the user namespace, or that setuid programs give nothing (`no_new_privs`).
 pub(crate) fn install() -> io::Result<()> {
     let machine = std::env::consts::ARCH;
     let family = compile::family(machine)

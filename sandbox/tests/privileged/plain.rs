@@ -121,6 +121,7 @@ fn run(spec: &Spec, cancel: &Cancel) -> Result<(Exit, String, String), Error> {
     let mut output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout => stdout.extend_from_slice(bytes),
         Stream::Stderr => stderr.extend_from_slice(bytes),
+        Stream::Note => panic!("{}", String::from_utf8_lossy(bytes)),
     };
     let exit = Plain::new().run(spec, &mut output, cancel)?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -360,7 +361,7 @@ fn a_directory_is_lent_to_one_step_at_a_time() {
     let roots = [Root::new(), Root::new()];
     let shared = tempfile::tempdir().unwrap();
     fs::create_dir(shared.path().join("content")).unwrap();
-    let log = Mutex::new(Vec::new());
+    let (log, notes) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for root in &roots {
             let mut spec = root.script("echo in; sleep 0.3; echo x >> /data/file; echo out");
@@ -370,11 +371,12 @@ fn a_directory_is_lent_to_one_step_at_a_time() {
                 target: "/data".to_owned(),
                 read_only: false,
             });
-            let log = &log;
+            let (log, notes) = (&log, &notes);
             scope.spawn(move || {
-                let mut note = |_, bytes: &[u8]| {
+                let mut note = |stream, bytes: &[u8]| {
                     let text = String::from_utf8_lossy(bytes).trim().to_owned();
-                    log.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    let list = if stream == Stream::Note { notes } else { log };
+                    list.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                 };
                 let exit = Plain::new().run(&spec, &mut note, &Cancel::new()).unwrap();
                 assert_eq!(exit, Exit::Code(0));
@@ -382,6 +384,8 @@ fn a_directory_is_lent_to_one_step_at_a_time() {
         }
     });
     assert_eq!(log.into_inner().unwrap(), ["in", "out", "in", "out"]);
+    let waits = "waiting for another step, which has what is to be mounted at /data";
+    assert_eq!(notes.into_inner().unwrap(), [waits]);
     assert_eq!(
         fs::read_to_string(shared.path().join("content/file")).unwrap(),
         "x\nx\n"

@@ -132,6 +132,7 @@ pub(crate) fn run(spec: &Spec) -> Result<Ran, Error> {
     let mut output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout => stdout.extend_from_slice(bytes),
         Stream::Stderr => stderr.extend_from_slice(bytes),
+        Stream::Note => panic!("{}", String::from_utf8_lossy(bytes)),
     };
     let exit = Namespaces::new().run(spec, &mut output, &Cancel::new())?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

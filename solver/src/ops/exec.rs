@@ -54,6 +54,7 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
         let stream = match stream {
             sandbox::Stream::Stdout => Stream::Stdout,
             sandbox::Stream::Stderr => Stream::Stderr,
+            sandbox::Stream::Note => return step.note(String::from_utf8_lossy(bytes).into_owned()),
         };
         if written.is_ok() {
             written = log.write(stream, bytes);

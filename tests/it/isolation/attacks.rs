@@ -13,8 +13,8 @@ use super::table::{Builder, Verdict, differences, document, expected, verdicts};
 use crate::support::{User, Workshop, binary, has, progress, run, skipped};
 
 /// The second step sees what the first was lent only if somebody left it there.
-const DOCKERFILE: &str = "FROM scratch\n\
-    ARG HOST_FILE\nARG HOST_PROCESS\nARG HOST_SOCKET\nARG HOST_STORE\n\
+pub(super) const DOCKERFILE: &str = "FROM scratch\n\
+    ARG HOST_FILE\nARG HOST_PROCESS\nARG HOST_SOCKET\nARG HOST_STORE\nARG HOST_DISK\n\
     COPY attack /attack\n\
     ADD devices.tar /archive/\n\
     RUN --mount=type=secret,id=other [\"/attack\", \"/before\", \"secrets-of-others\"]\n\
@@ -22,7 +22,7 @@ const DOCKERFILE: &str = "FROM scratch\n\
     --mount=type=tmpfs,target=/scratch [\"/attack\", \"/verdicts\"]\n";
 
 /// The program, made once; nothing (and a word on stderr) where there is no compiler.
-fn program() -> Option<PathBuf> {
+pub(super) fn program() -> Option<PathBuf> {
     if !has("cc") {
         return skipped("cc");
     }
@@ -39,14 +39,18 @@ fn program() -> Option<PathBuf> {
     Some(program)
 }
 
-/// An archive that holds a node of the machine's first disk.
-fn archive_with_a_disk() -> Vec<u8> {
+/// The numbers of the machine's first disk.
+fn disk() -> Option<(u32, u32)> {
     let partitions = fs::read_to_string("/proc/partitions").unwrap_or_default();
-    let numbers = partitions.lines().find_map(|line| {
+    partitions.lines().find_map(|line| {
         let mut words = line.split_whitespace().map(str::parse::<u32>);
         Some((words.next()?.ok()?, words.next()?.ok()?))
-    });
-    let (major, minor) = numbers.unwrap_or((8, 0));
+    })
+}
+
+/// An archive that holds a node of it.
+pub(super) fn archive_with_a_disk() -> Vec<u8> {
+    let (major, minor) = disk().unwrap_or((8, 0));
     let mut header = [0_u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, "disk");
@@ -68,8 +72,8 @@ fn archive_with_a_disk() -> Vec<u8> {
 }
 
 /// What of the machine the attacks are to reach, as build arguments.
-struct Outside {
-    arguments: Vec<String>,
+pub(super) struct Outside {
+    pub(super) arguments: Vec<String>,
     _listener: UnixListener,
 }
 
@@ -78,16 +82,26 @@ impl Outside {
         let secret = workshop.path("host-file");
         fs::write(&secret, "of the host").unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+        Outside::of(&secret, std::process::id(), &workshop.store())
+    }
+
+    pub(super) fn of(file: &Path, process: u32, store: &Path) -> Outside {
         // Not a path: the name may have 107 bytes only, and folders of tests may be deep.
         static OUTSIDES: AtomicU32 = AtomicU32::new(0);
         let number = OUTSIDES.fetch_add(1, Ordering::Relaxed);
         let name = format!("rbuild-attacked-{}-{number}", std::process::id());
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let arguments = [
-            ("HOST_FILE", secret.display().to_string()),
-            ("HOST_PROCESS", std::process::id().to_string()),
+            ("HOST_FILE", file.display().to_string()),
+            ("HOST_PROCESS", process.to_string()),
             ("HOST_SOCKET", name),
-            ("HOST_STORE", workshop.store().display().to_string()),
+            ("HOST_STORE", store.display().to_string()),
+            (
+                "HOST_DISK",
+                disk()
+                    .map(|(major, minor)| format!("{major}:{minor}"))
+                    .unwrap_or_default(),
+            ),
         ];
         Outside {
             arguments: arguments
@@ -124,7 +138,7 @@ fn attacked(workshop: &Workshop, command: &mut Command, context: &Path) -> BTree
 }
 
 #[track_caller]
-fn assert_as_documented(builder: Builder, found: &BTreeMap<String, Verdict>) {
+pub(super) fn assert_as_documented(builder: Builder, found: &BTreeMap<String, Verdict>) {
     let differences = differences(&expected(&document(), builder), found);
     let stopped = found.values().filter(|verdict| verdict.word == "stopped").count();
     eprintln!("{builder:?}: {stopped} of {} attacks stopped", found.len());
@@ -220,7 +234,7 @@ fn attacks_on_buildkit_end_as_the_document_says() {
 fn what_is_allowed_is_explained() {
     let document = document();
     let (_, notes) = document.split_once("## What is allowed").unwrap();
-    for builder in [Builder::Root, Builder::Rootless] {
+    for builder in [Builder::Root, Builder::Rootless, Builder::Plain] {
         for (name, cell) in expected(&document, builder) {
             assert!(matches!(cell.as_str(), "stopped" | "allowed"), "{name}: {cell}");
             assert!(

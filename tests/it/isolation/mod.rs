@@ -9,4 +9,6 @@ mod descriptors;
 mod lifetime;
 mod limits;
 mod links;
+mod neighbours;
+mod plain;
 mod table;

@@ -4,13 +4,12 @@
 //! `/dev` has the usual devices. `/proc` has files that are the same for all processes, as they were when the step began,
 //! and nothing of any process; `/sys` has nothing.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid, flock, linkat, makedev, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, linkat, makedev, statat};
 use rustix::io::Errno;
 
 use super::copy;
@@ -46,53 +45,6 @@ const PROC: [&str; 19] = [
 /// In the place of a list of mounts, of which the step has none.
 const MOUNTS: &str = "rootfs / rootfs rw 0 0\n";
 const MOST_OF_A_FILE: u64 = 1 << 20;
-
-/// The locks of directories that are lent to one step at a time.
-pub(super) type Locks = Vec<OwnedFd>;
-
-/// Waits until no other step, of whatever process, has one of the directories that these mounts lend; nothing if `is_over`.
-///
-/// All take them in the same order, so no two can wait for each other.
-pub(super) fn lock_sources(mounts: &[Mount], is_over: &dyn Fn() -> bool) -> Result<Option<Locks>, Failure> {
-    let (mut locks, mut lent) = (Vec::new(), HashSet::new());
-    for mount in mounts {
-        if let Mount::Bind {
-            source,
-            inside,
-            read_only: false,
-            target,
-        } = mount
-        {
-            if !lent.insert((source, inside)) && source.join(inside).is_dir() {
-                let error = io::Error::other("without namespaces it can be at one place only");
-                return Err(Failure::setup("put a directory at a second place,", target, &error));
-            }
-            // What is renamed is in it.
-            let folder = match inside.is_empty() {
-                true => source.parent().unwrap_or(source),
-                false => source,
-            };
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(CWD, folder, flags, Mode::empty());
-            let opened = opened.during("find the source of a mount,", source.join(inside))?;
-            let stat = rustix::fs::fstat(&opened).during("look at", folder)?;
-            locks.push(((stat.st_dev, stat.st_ino), opened));
-        }
-    }
-    locks.sort_by_key(|(identity, _)| *identity);
-    locks.dedup_by_key(|(identity, _)| *identity);
-    for (_, folder) in &locks {
-        loop {
-            match flock(folder, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if is_over() => return Ok(None),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-                Err(error) => return Err(error).during("lock the source of a mount", ""),
-            }
-        }
-    }
-    Ok(Some(locks.into_iter().map(|(_, lock)| lock).collect()))
-}
 
 /// Puts everything in its place; gives the pipes in `/dev` from which output is to be passed on.
 pub(super) fn furnish(places: &mut Places<'_>, plan: &Plan) -> Result<Vec<Relay>, Failure> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! supervisor ── forks ──▶ this ── forks ──▶ the command, in the changed root
+//!                          │ 0. waits for steps that must not run beside this one    (locks)
 //!                          │ 1. puts files where the step is to see mounts            (furnish, places, copy)
 //!                          │ 2. waits, and adopts what the command's children leave   (orphans)
 //!                          │ 3. ends all of them, puts back what was there, reports how the command ended
@@ -13,6 +14,7 @@
 
 mod copy;
 mod furnish;
+mod locks;
 mod orphans;
 mod places;
 mod relay;
@@ -27,10 +29,11 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, set_child_subreaper,
 pub(super) use orphans::end as end_orphans;
 
 use super::devices::{self, Terminal};
-use super::{Lent, Supervisor, command, connect};
+use super::{Lent, Supervisor, command, connect, privileges};
 use crate::Stdio;
 use crate::sys::{self, Fork, Processes};
 use crate::wire::{During, Failure, Inbox, Plan, Report, send};
+use locks::{Company, Locks, Waiting};
 use places::Places;
 use relay::Relay;
 
@@ -84,7 +87,7 @@ impl Watch<'_> {
     fn run(&self, plan: &Plan, streams: Streams) -> Result<Report, Failure> {
         set_child_subreaper(Some(getpid())).during("adopt what the step leaves", "")?;
         rustix::process::umask(Mode::empty());
-        let Some(_alone) = furnish::lock_sources(&plan.spec.mounts, &|| self.is_over())? else {
+        let Some(_locks) = self.wait_for_others(plan)? else {
             return Ok(Report::Signaled(libc::SIGKILL));
         };
         let root = &plan.spec.root;
@@ -98,6 +101,29 @@ impl Watch<'_> {
         let report = ran?.unwrap_or(Report::Signaled(libc::SIGKILL));
         cleared?;
         Ok(report)
+    }
+
+    /// What this step has to itself, and that it may run now; nothing if it has to end before.
+    fn wait_for_others(&self, plan: &Plan) -> Result<Option<Locks>, Failure> {
+        let waiting = Waiting {
+            is_over: &|| self.is_over(),
+            // A caller that has gone is noticed elsewhere.
+            say: &|reason| drop(send(self.control, &Report::Waits(reason.to_owned()), &[])),
+        };
+        let mut locks = Locks::new();
+        // What `rbuild run` runs is chosen by who sees it, and may run for days.
+        if plan.spec.stdio == Stdio::Captured {
+            let company = match privileges::is_confined(&plan.identity).during("ask for our capabilities", "")? {
+                true => Company::Any,
+                false => Company::None,
+            };
+            let Some(lock) = waiting.for_company(company)? else {
+                return Ok(None);
+            };
+            locks.push(lock);
+        }
+        let sources = waiting.for_sources(&plan.spec.mounts)?;
+        Ok(sources.map(|sources| locks.into_iter().chain(sources).collect()))
     }
 
     /// Runs the command; nothing if it has to end before it wants to.
