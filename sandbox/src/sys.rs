@@ -226,13 +226,16 @@ pub(crate) enum Scope {
     Signals = 2,
 }
 
-/// All that can be done with files since Linux 5.19: before, nothing could be moved between folders.
-const LANDLOCK_FILES: u64 = (1 << 14) - 1;
+const LANDLOCK_ACCESS_FS_EXECUTE: u64 = 1;
+const LANDLOCK_ACCESS_FS_READ_FILE: u64 = 1 << 2;
+/// What can be done with files since Linux 5.19 (before, nothing could be moved between folders), but for reading them: the
+/// kernel itself does that with an emulator, which lies outside.
+const LANDLOCK_FILES: u64 = ((1 << 14) - 1) & !(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE);
 const LANDLOCK_CREATE_RULESET_VERSION: u64 = 1;
 const LANDLOCK_RULE_PATH_BENEATH: u64 = 1;
 
-/// Keeps this process, and all it will start, from what is outside of `scopes`, from opening, making or removing files
-/// outside of `tree`, and from tracing anybody outside.
+/// Keeps this process, and all it will start, from what is outside of `scopes`, from writing, making, listing or removing
+/// files outside of `tree`, and from tracing anybody outside.
 ///
 /// Without effect where the kernel cannot do it: scopes are there since Linux 6.12, trees since 5.19.
 pub(crate) fn keep_from_outside(scopes: &[Scope], tree: Option<BorrowedFd<'_>>) -> io::Result<()> {

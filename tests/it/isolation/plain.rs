@@ -92,3 +92,26 @@ fn setuid_programs_work_for_other_users_only() {
     assert_eq!(build(&container), ["1000", "0"]);
     assert_eq!(build(&container.without_new_powers()), ["1000", "1000"]);
 }
+
+/// With rules, nodes can be made and most not be opened; without, none can be made.
+#[test]
+fn devices_that_nobody_else_keeps_cannot_be_made() {
+    let dockerfile =
+        "FROM busybox\nRUN mknod /loops c 10 237 && echo made; cat < /loops; echo x > /dev/null && echo us''ual\n";
+    let Some(container) = container(&[("Dockerfile", dockerfile)]) else {
+        return;
+    };
+    let build = |container: &Container| said(&container.build("context", &["--no-cache"]));
+    let with_rules = build(&container);
+    assert!(
+        with_rules.contains(" made\n") && with_rules.contains(" usual\n"),
+        "{with_rules}"
+    );
+    assert!(with_rules.contains("/loops: Operation not permitted"), "{with_rules}");
+    let without = build(&container.without_device_rules());
+    assert!(
+        !without.contains(" made\n") && without.contains(" usual\n"),
+        "{without}"
+    );
+    assert!(without.contains("mknod: /loops: Operation not permitted"), "{without}");
+}
