@@ -12,8 +12,8 @@ use crate::support::{Bases, User, Workshop, progress, run};
 const FILES: [(&str, &str); 2] = [
     (
         "Dockerfile",
-        "FROM busybox AS maker\nRUN cat /proc/sys/kernel/random/uuid > /made\n\
-         FROM busybox AS taker\nCOPY --from=maker /made /taken\nRUN cat /proc/sys/kernel/random/uuid > /own\nCOPY edited /\n\
+        "FROM busybox AS maker\nRUN head -c 16 /dev/urandom | md5sum > /made\n\
+         FROM busybox AS taker\nCOPY --from=maker /made /taken\nRUN head -c 16 /dev/urandom | md5sum > /own\nCOPY edited /\n\
          FROM scratch\nCOPY --from=taker /taken /own /edited /\n",
     ),
     ("edited", "one\n"),
@@ -66,7 +66,7 @@ fn the_least_that_is_kept_leads_to_the_image() {
     let (first, second) = (Workshop::own(), Workshop::own());
     let files = [(
         "Dockerfile",
-        "FROM busybox AS maker\nRUN cat /proc/sys/kernel/random/uuid | tee /own > /taken\nFROM scratch\nCOPY --from=maker /taken /own /\n",
+        "FROM busybox AS maker\nRUN head -c 16 /dev/urandom | md5sum | tee /own > /taken\nFROM scratch\nCOPY --from=maker /taken /own /\n",
     )];
     let context = first.context("context", &files);
     let (to, from) = in_folder(&first.path("cache"));
@@ -90,7 +90,7 @@ fn a_registry_keeps_results_under_a_name_or_in_an_image() {
 
     let files = [(
         "Dockerfile",
-        "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid | tee /own > /taken\n",
+        "FROM busybox\nRUN head -c 16 /dev/urandom | md5sum | tee /own > /taken\n",
     )];
     let context = first.context("one", &files);
     let push = ["-t", &image, "--push", "--cache-to=type=inline"];

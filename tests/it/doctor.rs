@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{User, Workshop, binary, ends_with, has, run, skipped, text};
+use crate::support::{User, Workshop, binary, ends_with, has, has_namespaces, run, skipped, text};
 
 fn works_and_says(user: User, rung: &str) {
     let workshop = Workshop::new(user);
@@ -28,6 +28,9 @@ fn works_and_says(user: User, rung: &str) {
 
 #[test]
 fn root_is_on_the_first_rung() {
+    if !has_namespaces() {
+        return;
+    }
     match rustix::process::geteuid().is_root() {
         true => works_and_says(User::Own, "isolation: as root"),
         false => skipped("root").unwrap_or_default(),

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Bases, User, Workshop, ends_with, has_other_ids, progress, run};
+use crate::support::{Bases, User, Workshop, ends_with, has_namespaces, has_other_ids, progress, run};
 
 /// Builds a context of these files on busybox, as every kind of user.
 fn builds(files: &[(&str, &str)], flags: &[&str]) {
@@ -175,6 +175,9 @@ RUN echo own > /own
 
 #[test]
 fn a_step_has_the_network_hosts_limits_and_memory_it_is_given() {
+    if !has_namespaces() {
+        return;
+    }
     let text = r#"FROM busybox
 RUN --network=none test "$(ls /sys/class/net)" = lo && ! ip route | grep -q default
 RUN grep -q '10.1.2.3.*friend' /etc/hosts
@@ -193,6 +196,9 @@ RUN test "$(hostname)" = buildkitsandbox
 
 #[test]
 fn a_file_system_in_memory_is_as_large_as_asked_and_leaves_nothing() {
+    if !has_namespaces() {
+        return;
+    }
     dockerfile(
         r#"FROM busybox
 RUN --mount=type=tmpfs,target=/memory,size=2m df -k /memory | grep -q ' 2048 ' && echo x > /memory/file
@@ -231,6 +237,9 @@ fn times_of_new_layers_are_rewritten_on_demand() {
 
 #[test]
 fn a_step_without_limits_must_be_allowed() {
+    if !has_namespaces() {
+        return;
+    }
     let Some(bases) = Bases::find() else { return };
     let workshop = Workshop::own();
     // Of the bounding set the last of many; ordinary steps have fourteen capabilities.

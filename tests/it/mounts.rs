@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use crate::progress::Steps;
-use crate::support::{self, Bases, User, Workshop, ends_with, has_other_ids, progress, run, text};
+use crate::support::{self, Bases, User, Workshop, ends_with, has_namespaces, has_other_ids, progress, run, text};
 
 /// The files of the last stage of a Dockerfile.
 fn files(workshop: &Workshop, bases: &Bases, context: &Path, arguments: &[&str]) -> std::path::PathBuf {
@@ -21,6 +21,9 @@ fn read(folder: &Path, name: &str) -> String {
 
 #[test]
 fn a_bind_shows_a_context_as_copy_would_and_keeps_nothing() {
+    if !has_namespaces() {
+        return;
+    }
     let Some(bases) = Bases::find() else { return };
     for user in [Some(User::Own), User::ordinary()].into_iter().flatten() {
         let workshop = Workshop::new(user);
@@ -97,6 +100,9 @@ fn a_cache_stays_until_it_is_pruned() {
 
 #[test]
 fn caches_are_shared_as_asked() {
+    if !has_namespaces() {
+        return;
+    }
     let Some(bases) = Bases::find() else { return };
     let workshop = Workshop::own();
     // The two meet in a shared cache; in the others, neither ever sees the other.

@@ -12,7 +12,7 @@ use crate::registry::{Access, Registry};
 use crate::support::{Bases, Workshop, progress, run};
 
 const DOCKERFILE: &str = "FROM busybox AS maker\n\
-    RUN cat /proc/sys/kernel/random/uuid > /made && head -c 900000 /dev/urandom > /large\n\
+    RUN head -c 16 /dev/urandom | md5sum > /made && head -c 900000 /dev/urandom > /large\n\
     FROM busybox\nCOPY --from=maker /made /made\nCOPY edited /edited\nRUN cat /edited > /last\n";
 
 /// A registry behind a proxy.

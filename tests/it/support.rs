@@ -311,6 +311,11 @@ pub(crate) fn is_plain() -> bool {
     rung().as_deref() == Some("plain")
 }
 
+/// Whether builds have namespaces, for tests of what only those give.
+pub(crate) fn has_namespaces() -> bool {
+    !is_plain() || skipped::<()>("namespaces").is_some()
+}
+
 /// Where stores go: on a real disk. `scripts/test` gives a folder that every user can reach, and deletes it.
 fn scratch() -> PathBuf {
     let target = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Bases, User, Workshop, ends_with, eventually, free_port, has, progress, run, skipped};
+use crate::support::{
+    Bases, User, Workshop, ends_with, eventually, free_port, has, has_namespaces, progress, run, skipped,
+};
 
 /// A server that speaks TLS with a certificate of an authority that nobody knows, and has one file.
 struct Server {
@@ -103,6 +105,9 @@ fn a_file_behind_an_authority_of_ones_own_can_be_added() {
 
 #[test]
 fn steps_are_lent_the_certificates_and_layers_tell_of_nothing() {
+    if !has_namespaces() {
+        return;
+    }
     let Some(bases) = Bases::find() else { return };
     for user in [Some(User::Own), User::ordinary()].into_iter().flatten() {
         let workshop = Workshop::new(user.clone());
