@@ -157,6 +157,9 @@ impl<W: Write> Diff<W> {
             let descent = match here {
                 Here::Brought(stat) if !is_whiteout(&path, &stat)? => {
                     name.extend_from_slice(child.as_bytes());
+                    if child.as_bytes().starts_with(b".wh.") {
+                        return Err(Error::NameOfRemoval(format!("/{}", crate::error::shown(&name))));
+                    }
                     let (place, hides) = (&level.place, level.hides);
                     self.entry(place, &Found { path, stat }, (&mut name, shown, hides), length)?
                 }

@@ -122,6 +122,11 @@ pub enum Error {
     /// A blob that was asked for and is not here.
     #[error("blob `{0}` is not in the store")]
     NoSuchBlob(Digest),
+    /// A file whose name means in a layer that another one is removed.
+    #[error(
+        "`{0}` cannot be in an image: in layers, names that begin with `.wh.` remove what the rest of them names; leave it out or give it another name"
+    )]
+    NameOfRemoval(String),
     /// Files of a snapshot were changed behind our back, so a layer made of them cannot be had any more.
     #[error("layer `{digest}` cannot be made again: the files in `{directory}` are not what they were")]
     LayerChanged {

@@ -81,6 +81,24 @@ fn a_layer_tells_exactly_what_changed() {
 }
 
 #[test]
+fn a_file_that_would_remove_another_is_refused_by_name() {
+    let (_root, store) = new_store();
+    for name in [".wh.etc", "d/.wh..wh..opq"] {
+        let active = store.prepare(None).unwrap();
+        fs::create_dir(active.upper().join("d")).unwrap();
+        fs::write(active.upper().join(name), "").unwrap();
+        let snapshot = active.commit().unwrap();
+        for compression in [Compression::Uncompressed, Compression::default()] {
+            let error = store.layer(&snapshot, compression, false).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("`/{name}` cannot be in an image")),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_same_changes_give_the_same_layer_in_every_compression() {
     let (_root, store) = new_store();
     let make = || {
