@@ -317,7 +317,7 @@ pub(crate) fn has_namespaces() -> bool {
 }
 
 /// Where stores go: on a real disk. `scripts/test` gives a folder that every user can reach, and deletes it.
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     let target = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::env::var_os("RBUILD_TEST_SCRATCH").map_or_else(target, PathBuf::from)
 }

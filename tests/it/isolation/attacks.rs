@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::table::{Builder, Verdict, differences, document, expected, verdicts};
-use crate::support::{User, Workshop, binary, has, progress, run, skipped};
+use crate::support::{User, Workshop, binary, has, progress, run, scratch, skipped};
 
 /// The second step sees what the first was lent only if somebody left it there.
 pub(super) const DOCKERFILE: &str = "FROM scratch\n\
@@ -23,11 +24,16 @@ pub(super) const DOCKERFILE: &str = "FROM scratch\n\
 
 /// The program, made once; nothing (and a word on stderr) where there is no compiler.
 pub(super) fn program() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if !has("cc") {
         return skipped("cc");
     }
+    Some(PROGRAM.get_or_init(compile).clone())
+}
+
+fn compile() -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/attacks");
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("attack-{}", std::process::id()));
+    let program = scratch().join(format!("attack-{}", std::process::id()));
     let mut compile = Command::new("cc");
     compile.args(["-static", "-O1", "-o"]).arg(&program);
     let mut files: Vec<PathBuf> = fs::read_dir(sources)
@@ -36,7 +42,7 @@ pub(super) fn program() -> Option<PathBuf> {
         .collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "c"));
     run(compile.args(files));
-    Some(program)
+    program
 }
 
 /// The numbers of the machine's first disk.
