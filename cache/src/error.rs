@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use oci::{DiffId, Digest};
 use rusqlite::ErrorCode;
+use rustix::io::Errno;
 
-use crate::{Holding, SnapshotId};
+use crate::{Holding, SnapshotId, Subject};
 
 /// So many are named of those who keep something.
 const MOST_HOLDINGS: usize = 5;
@@ -86,6 +87,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// An entry of a layer that could not be written.
+    #[error("layer `{layer}`: entry `{entry}`: cannot {action}")]
+    Entry {
+        /// The layer's blob.
+        layer: Digest,
+        /// The entry's name.
+        entry: String,
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// A layer whose bytes stopped coming.
     #[error("cannot read layer `{layer}`")]
     LayerStream {
@@ -149,6 +162,26 @@ pub enum Error {
         /// Who has the rest of the store, the largest first.
         holdings: Vec<Holding>,
     },
+    /// Something that would be damaged or whole, and could not be looked at for want of something else.
+    #[error("{subject} could not be verified, and was left as it is")]
+    Unverified {
+        /// What was being looked at.
+        subject: Subject,
+        /// What stood in the way.
+        source: Box<Error>,
+    },
+    /// A store that another user made: whose the files in it are looks different from here.
+    #[error(
+        "`{path}` is of user {owner}, and this is user {us}, to whom its files look changed: verify it as that user"
+    )]
+    OthersStore {
+        /// The store's folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who is asking.
+        us: u32,
+    },
     /// A manifest of a named image that cannot be read.
     #[error("manifest `{digest}` of image `{name}` cannot be read")]
     Manifest {
@@ -162,10 +195,42 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this says nothing about what was looked at: there was no room, too little of something else, or no
+    /// permission.
+    pub(crate) fn is_of_the_machine(&self) -> bool {
+        if matches!(self, Error::NoRoom { .. } | Error::Unverified { .. }) {
+            return true;
+        }
+        // What is written there is a copy, on a disk that may be damaged where it is.
+        if let Error::Entry { source, .. } = self
+            && Errno::from_io_error(source) == Some(Errno::IO)
+        {
+            return true;
+        }
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            match error.downcast_ref::<io::Error>() {
+                Some(error) if is_of_the_machine(error) => return true,
+                _ => cause = error.source(),
+            }
+        }
+        false
+    }
+
     /// Whether the index could not be written because the disk is full.
     pub(crate) fn is_full_disk(&self) -> bool {
         matches!(self, Error::IndexFull { .. })
     }
+}
+
+/// Whether an error of the kernel says nothing about the file that it was asked for.
+fn is_of_the_machine(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WouldBlock};
+    let by_number = [Errno::MFILE, Errno::NFILE, Errno::OPNOTSUPP, Errno::NOSYS];
+    matches!(
+        error.kind(),
+        OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull | WouldBlock
+    ) || Errno::from_io_error(error).is_some_and(|number| by_number.contains(&number))
 }
 
 fn shortage(wanted: u64, free: u64, reserve: u64, holdings: &[Holding]) -> String {

@@ -44,6 +44,13 @@ pub(crate) enum Refused {
     Archive(TarError),
     /// The entry asks for something impossible.
     Entry(String),
+    /// The entry could not be written.
+    Step {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 impl From<TarError> for Refused {
@@ -53,8 +60,11 @@ impl From<TarError> for Refused {
 }
 
 /// A failed step, by what it was.
-fn step(what: &'static str) -> impl FnOnce(Errno) -> Refused {
-    move |error| Refused::Entry(format!("cannot {what}: {}", std::io::Error::from(error)))
+fn step<E: Into<std::io::Error>>(action: &'static str) -> impl FnOnce(E) -> Refused {
+    move |error| Refused::Step {
+        action,
+        source: error.into(),
+    }
 }
 
 /// A directory that entries are being written into.
@@ -324,8 +334,7 @@ impl Extraction {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(_) => {
                 self.parent = None;
-                crate::remove::remove_at(parent.as_fd(), name)
-                    .map_err(|error| Refused::Entry(format!("cannot replace an earlier entry: {error}")))
+                crate::remove::remove_at(parent.as_fd(), name).map_err(step("replace an earlier entry"))
             }
         }
     }
@@ -364,8 +373,7 @@ impl Extraction {
     /// How much of `path` is there, in directories, and the last of them. A name may have two thousand parts: it is not
     /// gone down once for each, but halved.
     fn longest_there(&self, path: &[u8], ends: &[usize]) -> Result<(usize, OwnedFd), Refused> {
-        let root = self.root.try_clone();
-        let mut directory = root.map_err(|error| Refused::Entry(format!("cannot open the root: {error}")))?;
+        let mut directory = self.root.try_clone().map_err(step("open the root"))?;
         let (mut there, mut missing) = (0, ends.len());
         while there + 1 < missing {
             let middle = usize::midpoint(there, missing);
@@ -471,7 +479,7 @@ fn make_parent(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Refused> {
 }
 
 fn mark_opaque(directory: &OwnedFd) -> Result<(), Refused> {
-    make_opaque(directory).map_err(|error| Refused::Entry(format!("cannot mark the directory as opaque: {error}")))
+    make_opaque(directory).map_err(step("mark the directory as opaque"))
 }
 
 /// The path of a name as an archive has it, for looking below.

@@ -9,6 +9,9 @@
 //!   be missing that nobody pulled.
 //! - Files that no row names and no process is about to record take space for nothing.
 //!
+//! A finding is about what was looked at. Where the machine did not let us look, for want of room, files or rights, the
+//! verifying ends with an error, and what it was about stays.
+//!
 //! What others stand on comes first. So whoever repairs forgets a damaged thing before looking at what leads to it, and one
 //! pass leaves a store that a second one finds nothing in. Forgetting is all there is of repairing: what is forgotten is
 //! made or fetched again when somebody asks for it. Memory is bounded: rows come in pages, content streams.
@@ -23,11 +26,13 @@ mod trees;
 
 pub(crate) use trees::archive;
 
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Row, params};
 
-use crate::error::index_failed;
+use crate::error::{failed, index_failed};
 use crate::{Error, Store};
 
 /// What to do about findings.
@@ -76,6 +81,23 @@ pub enum Subject {
     Note(PathBuf),
     /// Any other file or directory of the store.
     Path(PathBuf),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Index => f.write_str("index"),
+            Subject::Blob(digest) => write!(f, "blob `{digest}`"),
+            Subject::Snapshot(id) => write!(f, "snapshot `{id}`"),
+            Subject::Layer { snapshot, form } => write!(f, "layer ({form}) of snapshot `{snapshot}`"),
+            Subject::Record(key) => write!(f, "result of step `{key}`"),
+            Subject::Alias(key) => write!(f, "other key `{key}` of a step"),
+            Subject::Image(name) => write!(f, "image `{name}`"),
+            Subject::CacheDirectory(path) => write!(f, "cache mount `{}`", path.display()),
+            Subject::Note(path) => write!(f, "note `{}`", path.display()),
+            Subject::Path(path) => write!(f, "`{}`", path.display()),
+        }
+    }
 }
 
 /// What is wrong.
@@ -144,8 +166,10 @@ impl Store {
     /// Verifies everything. Other processes wait meanwhile where they look something up.
     ///
     /// # Errors
-    /// If the index cannot be read, or something not be repaired. What cannot be read besides is a finding.
+    /// If the index cannot be read, or something not be repaired. What cannot be read besides is a finding, unless that is
+    /// for want of something else: [`Error::Unverified`]. [`Error::OthersStore`] if another user made the store.
     pub fn fsck(&self, wish: Fsck<'_>) -> Result<Checked, Error> {
+        self.refuse_anothers()?;
         let _closed = self.gate().close(wish.waits)?;
         self.loaded(std::collections::HashMap::clear);
         let mut checking = Checking {
@@ -156,6 +180,17 @@ impl Store {
         let outcome = checking.everything();
         self.loaded(std::collections::HashMap::clear);
         outcome.map(|()| checking.checked)
+    }
+
+    fn refuse_anothers(&self) -> Result<(), Error> {
+        // Without the slash at its end.
+        let path: PathBuf = self.path("").components().collect();
+        let owner = std::fs::metadata(&path).map_err(failed("look at", &path))?.uid();
+        let us = rustix::process::geteuid().as_raw();
+        match owner == us {
+            true => Ok(()),
+            false => Err(Error::OthersStore { path, owner, us }),
+        }
     }
 }
 
@@ -204,13 +239,20 @@ impl Checking<'_, '_> {
         (self.wish.found)(&Finding { subject, fault });
     }
 
-    /// Tells of a finding, and has `mend` repair it if that is wanted.
+    /// Tells of a finding, and has `mend` repair it if that is wanted. It is none if we could not look.
     fn find_and_mend(
         &mut self,
         subject: Subject,
         fault: Fault,
         mend: impl FnOnce(&Store) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let fault = match fault {
+            Fault::Unreadable(error) if error.is_of_the_machine() => {
+                let source = Box::new(error);
+                return Err(Error::Unverified { subject, source });
+            }
+            fault => fault,
+        };
         self.find(subject, fault);
         if self.wish.repair == Repair::Forget {
             mend(self.store)?;

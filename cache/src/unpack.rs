@@ -282,6 +282,14 @@ fn stream_of(layer: &Descriptor) -> impl FnOnce(io::Error) -> Error {
 fn describe(refused: Refused, layer: &Descriptor, name: &[u8]) -> Error {
     let reason = match refused {
         Refused::Archive(TarError::Stream(source)) => return stream_of(layer)(source),
+        Refused::Step { action, source } => {
+            return Error::Entry {
+                layer: layer.digest,
+                entry: shown(name),
+                action,
+                source,
+            };
+        }
         Refused::Archive(TarError::Malformed(reason)) | Refused::Entry(reason) => reason,
     };
     Error::Archive {

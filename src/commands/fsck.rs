@@ -61,7 +61,7 @@ fn is_whole(path: &Path) -> io::Result<bool> {
 
 /// What, where, what it means, what to do.
 fn line(finding: &Finding, repair: Repair) -> String {
-    let mut line = format!("{}: {}", subject(&finding.subject), fault(&finding.fault));
+    let mut line = format!("{}: {}", finding.subject, fault(&finding.fault));
     let _ = write!(line, "; {}", meaning(&finding.subject, &finding.fault));
     line += match (&finding.subject, repair) {
         (Subject::Index, _) => "; move the store's folder away, and images and caches begin anew",
@@ -69,21 +69,6 @@ fn line(finding: &Finding, repair: Repair) -> String {
         (_, Repair::Forget) => "; removed",
     };
     line
-}
-
-fn subject(subject: &Subject) -> String {
-    match subject {
-        Subject::Index => "index".to_owned(),
-        Subject::Blob(digest) => format!("blob `{digest}`"),
-        Subject::Snapshot(id) => format!("snapshot `{id}`"),
-        Subject::Layer { snapshot, form } => format!("layer ({form}) of snapshot `{snapshot}`"),
-        Subject::Record(key) => format!("result of step `{key}`"),
-        Subject::Alias(key) => format!("other key `{key}` of a step"),
-        Subject::Image(name) => format!("image `{name}`"),
-        Subject::CacheDirectory(path) => format!("cache mount `{}`", path.display()),
-        Subject::Note(path) => format!("note `{}`", path.display()),
-        Subject::Path(path) => format!("`{}`", path.display()),
-    }
 }
 
 fn fault(fault: &Fault) -> String {

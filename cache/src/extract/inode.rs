@@ -92,7 +92,7 @@ pub(super) fn write_file<R: BufRead>(
         }
     };
     if let Some(error) = unwritten {
-        return Err(Refused::Entry(format!("cannot write the file: {error}")));
+        return Err(step("write the file")(error));
     }
     outcome?;
     dress(&file, entry, owners)?;
@@ -110,8 +110,9 @@ fn refuse_endless(file: &File, size: u64) -> Result<(), Refused> {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     match size > free {
         false => Ok(()),
-        true => Err(Refused::Entry(format!(
-            "it has {size} bytes with its holes, and the disk has {free} free"
+        true => Err(step("make the file")(std::io::Error::new(
+            std::io::ErrorKind::StorageFull,
+            format!("it has {size} bytes with its holes, and the disk has {free} free"),
         ))),
     }
 }
@@ -193,13 +194,13 @@ pub(super) fn copy_up(
     path: &[u8],
     owners: &Owners,
 ) -> Result<(), Refused> {
-    let failed = |error: std::io::Error| Refused::Entry(format!("cannot copy the link's target: {error}"));
     let owner = (below.st_uid, below.st_gid);
     let times = timestamps(below.st_mtime, below.st_mtime_nsec.cast_signed());
     match FileType::from_raw_mode(below.st_mode) {
         FileType::RegularFile => {
             let mut file = create(parent, name, Mode::RUSR | Mode::WUSR).map_err(step("create the file"))?;
-            std::io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
+            let mut content = File::open(from).map_err(step("read the link's target"))?;
+            std::io::copy(&mut content, &mut file).map_err(step("copy the link's target"))?;
             unless_unmapped(owners.give_open(&file, owner))?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(below.st_mode & 0o7777)).map_err(step("set the mode"))?;
             if let Some(capability) = crate::diff::capability(from).map_err(step("read the file capability"))? {

@@ -1,13 +1,15 @@
 //! Files and directories: whether somebody knows them.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use oci::Digest;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
-use super::rows::is_directory;
+use super::rows::{is_directory, there};
 use super::{Checking, Fault, Subject};
 use crate::Error;
 use crate::error::failed;
@@ -18,19 +20,11 @@ impl Checking<'_, '_> {
         let place = self.store.path("caches");
         each_entry(&place, |path, name| {
             self.checked.others += 1;
-            let fault = if !is_directory_name(name) {
-                Fault::Unknown
-            } else if !is_directory(&path.join("root")) {
-                Fault::Missing(path.join("root"))
-            } else if let Some(missing) = ["about", "lock"]
-                .map(|name| path.join(name))
-                .into_iter()
-                .find(|file| !file.exists())
-            {
-                Fault::Missing(missing)
-            } else {
-                return Ok(());
+            let fault = match is_directory_name(name) {
+                true => fault_of_cache(&path).unwrap_or_else(|error| Some(Fault::Unreadable(error))),
+                false => Some(Fault::Unknown),
             };
+            let Some(fault) = fault else { return Ok(()) };
             self.find_and_mend(Subject::CacheDirectory(path.clone()), fault, |store| {
                 store.remove(&path)
             })
@@ -54,7 +48,15 @@ impl Checking<'_, '_> {
     /// What has no row, no living process and no purpose.
     pub(super) fn unknown_files(&mut self) -> Result<(), Error> {
         let leases = self.store.path("leases");
-        let is_alive = |name: &str| Lease::of_name(name).is_some_and(|lease| is_locked(&leases.join(lease)));
+        // Whether a process lives may not be known. Nothing that may be its own is gone then.
+        let unknown_locks = RefCell::new(None);
+        let is_held = |path: &Path| {
+            is_locked(path).unwrap_or_else(|error| {
+                unknown_locks.borrow_mut().get_or_insert(error);
+                true
+            })
+        };
+        let is_alive = |name: &str| Lease::of_name(name).is_some_and(|lease| is_held(&leases.join(lease)));
         let mut unknown = self
             .store
             .index()
@@ -70,11 +72,14 @@ impl Checking<'_, '_> {
             })?;
         }
         each_entry(&self.store.path("locks"), |path, name| {
-            if format!("sha256:{name}").parse::<Digest>().is_ok() && !is_locked(&path) {
+            if format!("sha256:{name}").parse::<Digest>().is_ok() && !is_held(&path) {
                 unknown.push(path);
             }
             Ok(())
         })?;
+        if let Some(error) = unknown_locks.take() {
+            return Err(error);
+        }
         // It is the bottom of every tree that a step sees.
         each_entry(&self.store.path("empty"), |path, _| {
             unknown.push(path);
@@ -103,6 +108,32 @@ fn is_directory_name(name: &str) -> bool {
 }
 
 /// Whether a process that lives holds the lock of this file.
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+fn is_locked(path: &Path) -> Result<bool, Error> {
+    let unverified = |error: io::Error| Error::Unverified {
+        subject: Subject::Path(path.to_owned()),
+        source: Box::new(failed("look for the lock of", path)(error)),
+    };
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unverified(error)),
+        Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(unverified(error.into())),
+        },
+    }
+}
+
+/// What keeps steps from using a directory that they keep.
+fn fault_of_cache(path: &Path) -> Result<Option<Fault>, Error> {
+    let root = path.join("root");
+    if !is_directory(&root)? {
+        return Ok(Some(Fault::Missing(root)));
+    }
+    for file in ["about", "lock"].map(|name| path.join(name)) {
+        if there(&file)?.is_none() {
+            return Ok(Some(Fault::Missing(file)));
+        }
+    }
+    Ok(None)
 }

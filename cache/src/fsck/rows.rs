@@ -1,6 +1,6 @@
 //! Blobs, layers, keys and names: what the index says of them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -294,7 +294,16 @@ fn hash(mut content: impl Read) -> io::Result<(Digest, u64)> {
     Ok((hasher.finish(), size))
 }
 
+/// What there is at `path`; a link to something is a link.
+pub(super) fn there(path: &Path) -> Result<Option<Metadata>, Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(failed("look at", path)(error)),
+    }
+}
+
 /// Whether there is a directory at `path`; a link to one is none.
-pub(super) fn is_directory(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
+pub(super) fn is_directory(path: &Path) -> Result<bool, Error> {
+    Ok(there(path)?.is_some_and(|there| there.is_dir()))
 }

@@ -66,8 +66,12 @@ impl Checking<'_, '_> {
             }
         }
         let directory = self.store.path("snapshots").join(id);
-        if row.origin.is_none() && !is_directory(&directory) {
-            return Ok(Some(Fault::Missing(directory)));
+        if row.origin.is_none() {
+            match is_directory(&directory) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(Fault::Missing(directory))),
+                Err(error) => return Ok(Some(Fault::Unreadable(error))),
+            }
         }
         match (&row.chain, &row.diff_id, &row.blob) {
             (None, None, None) => Ok(None),
@@ -117,8 +121,12 @@ impl Checking<'_, '_> {
             return Ok(Some(Fault::Malformed));
         };
         // What is missing below is found there, and all above goes with it.
-        if !snapshot.stack().iter().all(|below| is_directory(&below.directory())) {
-            return Ok(None);
+        for below in snapshot.stack() {
+            match is_directory(&below.directory()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => return Ok(Some(Fault::Unreadable(error))),
+            }
         }
         let layers = layers_of(self.store, id)?;
         let mut expected: BTreeMap<Option<i64>, String> = BTreeMap::new();

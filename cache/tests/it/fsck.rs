@@ -6,19 +6,22 @@ use std::path::Path;
 use cache::{Amount, Checked, Compression, Fault, Finding, Fsck, Prune, Repair, Snapshot, Store, Subject};
 use oci::{Descriptor, DiffId, Digest, Manifest, media_type};
 
-use crate::{key, new_store, prune};
+use crate::{can_own, key, new_store, prune};
 
 /// Verifies; gives what was counted and the findings, as text.
 fn fsck(store: &Store, repair: Repair) -> (Checked, Vec<String>) {
+    let (checked, findings) = try_fsck(store, repair);
+    (checked.unwrap(), findings)
+}
+
+fn try_fsck(store: &Store, repair: Repair) -> (Result<Checked, cache::Error>, Vec<String>) {
     let mut findings = Vec::new();
-    let checked = store
-        .fsck(Fsck {
-            repair,
-            is_whole: &|path| Ok(fs::read(path)?.starts_with(b"note")),
-            found: &mut |finding: &Finding| findings.push(format!("{:?} {}", finding.subject, kind(&finding.fault))),
-            waits: &|| {},
-        })
-        .unwrap();
+    let checked = store.fsck(Fsck {
+        repair,
+        is_whole: &|path| Ok(fs::read(path)?.starts_with(b"note")),
+        found: &mut |finding: &Finding| findings.push(format!("{:?} {}", finding.subject, kind(&finding.fault))),
+        waits: &|| {},
+    });
     (checked, findings)
 }
 
@@ -147,6 +150,79 @@ fn a_changed_file_of_a_step_is_found_by_its_layer() {
     assert!(store.lookup(&key("top")).unwrap().is_none() && store.lookup(&key("quick")).unwrap().is_none());
     assert!(base.directory().exists());
     assert_eq!(fsck(&store, Repair::Nothing).1, [""; 0]);
+}
+
+/// A note that cannot be read for this reason is neither whole nor damaged.
+#[test]
+fn what_could_not_be_looked_at_is_not_damaged() {
+    use rustix::io::Errno;
+    for (errno, is_damage) in [
+        (Errno::NOSPC, false),
+        (Errno::DQUOT, false),
+        (Errno::MFILE, false),
+        (Errno::NFILE, false),
+        (Errno::NOMEM, false),
+        (Errno::ACCESS, false),
+        (Errno::PERM, false),
+        (Errno::IO, true),
+        (Errno::ISDIR, true),
+    ] {
+        let (root, store, ..) = store_with_an_image();
+        let mut findings = 0;
+        let outcome = store.fsck(Fsck {
+            repair: Repair::Forget,
+            is_whole: &|_| Err(errno.into()),
+            found: &mut |_| findings += 1,
+            waits: &|| {},
+        });
+        assert_eq!((outcome.is_ok(), findings > 0), (is_damage, is_damage), "{errno}");
+        assert_eq!(root.path().join("v1/stat/known").exists(), !is_damage, "{errno}");
+        if let Err(error) = outcome {
+            assert!(error.to_string().contains("known` could not be verified"), "{error}");
+            assert_eq!(fsck(&store, Repair::Nothing).1, [""; 0], "all is here");
+        }
+    }
+}
+
+/// The layer of the base is unpacked once more, for which there is no room here.
+#[test]
+fn a_full_disk_damages_nothing() {
+    let (root, store, base, _) = store_with_an_image();
+    if !can_own() {
+        return;
+    }
+    let active = root.path().join("v1/active");
+    // Nothing can be made in a directory of another file system that has no room for anything.
+    let options = c"size=4k,nr_inodes=4";
+    let flags = rustix::mount::MountFlags::empty();
+    if let Err(error) = rustix::mount::mount("x", &active, "tmpfs", flags, options) {
+        eprintln!("skipped: a small file system cannot be mounted: {error}");
+        return;
+    }
+    let (outcome, findings) = try_fsck(&store, Repair::Forget);
+    rustix::mount::unmount(&active, rustix::mount::UnmountFlags::DETACH).unwrap();
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, cache::Error::Unverified { .. }), "{error}");
+    assert_eq!(findings, [""; 0]);
+    assert!(base.directory().join("below/file").exists());
+    assert_eq!(fsck(&store, Repair::Nothing).1, [""; 0]);
+}
+
+/// To whom whose files look like others'.
+#[test]
+fn a_store_of_another_user_is_not_judged() {
+    if !can_own() {
+        return;
+    }
+    let (root, store, ..) = store_with_an_image();
+    if std::os::unix::fs::chown(root.path().join("v1"), Some(1), None).is_err() {
+        eprintln!("skipped: there is no other user");
+        return;
+    }
+    let (outcome, findings) = try_fsck(&store, Repair::Forget);
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("is of user 1, and this is user 0"), "{error}");
+    assert_eq!(findings, [""; 0]);
 }
 
 #[test]
