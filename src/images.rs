@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cache::Store;
 use oci::layout::{DOCUMENT_LIMIT, Layouts};
 use oci::{
-    Blob, BoxFuture, Descriptor, Digest, Fetch, ImageConfig, ImageName, ManifestKind, Platform, PortError, Reference,
+    Blob, BoxFuture, Descent, Descriptor, Digest, Fetch, ImageName, ManifestKind, Platform, PortError, Reference,
     ResolvedImage,
 };
 use solver::{Failure, Reporter};
@@ -180,7 +180,7 @@ impl Images {
         };
         // Kept by digest, so that a pinned name needs no network next time.
         let documents = [&resolved.manifest_bytes, &resolved.config_bytes];
-        for bytes in documents.into_iter().chain(&resolved.index_bytes) {
+        for bytes in documents.into_iter().chain(&resolved.indexes) {
             self.store.put_blob(bytes).map_err(|error| broken_store(name, &error))?;
         }
         Ok(resolved)
@@ -230,32 +230,31 @@ impl Images {
             name: name.to_string(),
             source,
         };
-        let Some(mut manifest_bytes) = self.read(&root, &name)? else {
-            return Ok(None);
-        };
-        let mut document = ManifestKind::parse(&root.media_type, &manifest_bytes).map_err(content)?;
         let (mut root, mut manifest_descriptor) = (root.clone(), root);
-        let mut index_bytes = None;
-        if let ManifestKind::Index(index) = &document {
-            root.media_type.clone_from(&index.media_type);
+        let mut way = Descent::to(platform);
+        let mut indexes = Vec::new();
+        let (manifest, manifest_bytes) = loop {
             // What the store lacks of an index may be had where it came from.
-            let Ok(entry) = index.select(platform) else {
-                return Ok(None);
-            };
-            manifest_descriptor = entry.clone();
             let Some(bytes) = self.read(&manifest_descriptor, &name)? else {
                 return Ok(None);
             };
-            document = ManifestKind::parse(&manifest_descriptor.media_type, &bytes).map_err(content)?;
-            index_bytes = Some(std::mem::replace(&mut manifest_bytes, bytes));
-        }
-        let ManifestKind::Manifest(manifest) = document else {
-            return Ok(None);
+            match ManifestKind::parse(&manifest_descriptor.media_type, &bytes).map_err(content)? {
+                ManifestKind::Manifest(manifest) => break (manifest, bytes),
+                ManifestKind::Index(index) => {
+                    if indexes.is_empty() {
+                        root.media_type.clone_from(&index.media_type);
+                    }
+                    way.enter(&index).map_err(content)?;
+                    let Ok(entry) = way.next() else { return Ok(None) };
+                    manifest_descriptor = entry;
+                    indexes.push(bytes);
+                }
+            }
         };
         let Some(config_bytes) = self.read(&manifest.config, &name)? else {
             return Ok(None);
         };
-        let config = ImageConfig::parse(&config_bytes).map_err(content)?;
+        let config = manifest.configuration(&config_bytes).map_err(content)?;
         manifest_descriptor.media_type.clone_from(&manifest.media_type);
         if manifest_descriptor.digest == root.digest {
             root.media_type.clone_from(&manifest.media_type);
@@ -263,7 +262,7 @@ impl Images {
         Ok(Some(ResolvedImage {
             name,
             root,
-            index_bytes,
+            indexes,
             manifest_descriptor,
             manifest,
             manifest_bytes,

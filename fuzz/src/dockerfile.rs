@@ -35,7 +35,7 @@ impl Fetch for Images {
             manifest_descriptor: Descriptor::of(MANIFEST, &manifest_bytes),
             manifest,
             manifest_bytes,
-            index_bytes: None,
+            indexes: Vec::new(),
             config,
             config_bytes,
         };

@@ -33,7 +33,7 @@ pub fn run(bytes: &[u8]) {
 fn select(index: &Index, platform: &Platform) {
     match index.select(platform) {
         Ok(selected) => {
-            assert!(index.manifests.iter().any(|entry| entry == selected));
+            assert!(index.manifests.contains(&selected));
             assert!(
                 selected
                     .platform

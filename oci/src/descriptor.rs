@@ -44,6 +44,24 @@ impl Descriptor {
     pub fn of(media_type: &str, bytes: &[u8]) -> Descriptor {
         Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
+
+    /// Refuses `bytes`, which have the digest, if they are not as many as this says.
+    ///
+    /// # Errors
+    /// [`Error::Document`].
+    pub fn check_size(&self, bytes: &[u8]) -> Result<(), Error> {
+        let actual = bytes.len() as u64;
+        match actual == self.size {
+            true => Ok(()),
+            false => Err(Error::Document {
+                what: "the descriptor of a document",
+                reason: format!(
+                    "it says that `{}` has {} bytes, and it has {actual}; what points at it has to be made again",
+                    self.digest, self.size
+                ),
+            }),
+        }
+    }
 }
 
 impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {

@@ -26,8 +26,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::{
-    Blob, Descriptor, Digest, Error, ImageConfig, ImageName, Index, ManifestKind, Platform, Reference, ResolvedImage,
-    error::listed, media_type,
+    Blob, Descent, Descriptor, Digest, Error, ImageName, Index, ManifestKind, Platform, Reference, ResolvedImage,
+    descent::{NESTING_LIMIT, too_deep},
+    error::listed,
+    media_type,
 };
 use archive::Archive;
 
@@ -37,8 +39,6 @@ pub use location::parse_location;
 /// No manifest, index or configuration may be larger: the limit that registries set, too.
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 
-/// How deep indexes may lie in one another.
-const NESTING_LIMIT: usize = 4;
 const TAG: &str = "org.opencontainers.image.ref.name";
 const NAME: &str = "io.containerd.image.name";
 
@@ -116,13 +116,15 @@ impl Layout {
         };
         let root = Descriptor::new(&entry.media_type, entry.digest, entry.size);
         let mut descriptor = entry;
-        let mut index_bytes = None;
-        for _ in 0..NESTING_LIMIT {
+        let mut way = Descent::to(platform);
+        let mut indexes = Vec::new();
+        loop {
             let bytes = self.read_document(&descriptor)?;
             match ManifestKind::parse(&descriptor.media_type, &bytes)? {
                 ManifestKind::Index(index) => {
-                    descriptor = index.select(platform)?.clone();
-                    index_bytes.get_or_insert(bytes);
+                    way.enter(&index)?;
+                    descriptor = way.next()?;
+                    indexes.push(bytes);
                 }
                 ManifestKind::Manifest(manifest) => {
                     let config_bytes = self.read_document(&manifest.config)?;
@@ -133,17 +135,16 @@ impl Layout {
                             digest,
                         },
                         root,
-                        index_bytes,
+                        indexes,
                         manifest_descriptor: descriptor,
+                        config: manifest.configuration(&config_bytes)?,
                         manifest,
                         manifest_bytes: bytes,
-                        config: ImageConfig::parse(&config_bytes)?,
                         config_bytes,
                     });
                 }
             }
         }
-        Err(too_deep())
     }
 
     /// The manifests of all platforms that a name leads to, through whatever indexes: those of `digest` if there is one,
@@ -161,7 +162,8 @@ impl Layout {
             return Err(self.no_such_image(tag.unwrap_or("latest")));
         }
         let mut found: Vec<Descriptor> = Vec::new();
-        for _ in 0..NESTING_LIMIT {
+        // What the indexes of the last round list is looked at, too.
+        for _ in 0..=NESTING_LIMIT {
             let mut inner = Vec::new();
             for descriptor in next {
                 if media_type::is_manifest(&descriptor.media_type) {
@@ -248,7 +250,7 @@ impl Layout {
             return Ok((*first).clone());
         }
         let platforms = Index::new(candidates.into_iter().cloned().collect());
-        platforms.select(platform).cloned()
+        platforms.select(platform)
     }
 
     fn tagged(&self, tag: &str) -> Vec<&Descriptor> {
@@ -396,13 +398,6 @@ fn blob_name(digest: Digest) -> String {
 
 fn too_large(name: &str) -> String {
     format!("`{name}` is larger than {DOCUMENT_LIMIT} bytes")
-}
-
-fn too_deep() -> Error {
-    Error::Document {
-        what: "the image index",
-        reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
-    }
 }
 
 /// Whether an entry is an image, and not what is said about one.

@@ -10,7 +10,7 @@
 //! | layer | a tar archive of changes; its *digest* is that of the blob as stored, its *diff-id* that of the plain tar |
 //! | chain-id | the name of a stack of layers: a hash over diff-ids |
 //! | manifest | one configuration descriptor and the layer descriptors, for one platform |
-//! | index | descriptors of manifests, one for each platform |
+//! | index | descriptors of manifests, one for each platform, or of more indexes |
 //! | reference | the name of an image: host, repository, tag or digest |
 //!
 //! What this crate does not do: talk to a network (`registry` does), keep anything (`cache` does), know of builds.
@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+pub mod descent;
 mod descriptor;
 mod digest;
 mod error;
@@ -30,6 +31,7 @@ mod port;
 mod reference;
 
 pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
+pub use descent::Descent;
 pub use descriptor::Descriptor;
 pub use digest::{ChainId, DiffId, Digest, Hasher};
 pub use error::Error;

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::error::listed;
-use crate::{Descriptor, Error, Platform, media_type};
+use crate::{Descent, Descriptor, Digest, Error, ImageConfig, Platform, media_type};
+
+/// Nobody who reads a broken document can mend it.
+const REMEDY: &str = "whoever made it has to push it again, with a tool that keeps to the image specification";
 
 /// One image for one platform: a configuration and layers, lowest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +73,26 @@ impl Manifest {
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("a manifest has only string keys")
     }
+
+    /// The configuration whose verified bytes these are.
+    ///
+    /// # Errors
+    /// [`Error::Document`] if it is no such document, or not one of this manifest: with another size, or other layers.
+    pub fn configuration(&self, bytes: &[u8]) -> Result<ImageConfig, Error> {
+        self.config.check_size(bytes)?;
+        let config = ImageConfig::parse(bytes)?;
+        let (named, layers) = (config.rootfs.diff_ids.len(), self.layers.len());
+        match named == layers {
+            true => Ok(config),
+            false => Err(Error::Document {
+                what: "the image configuration",
+                reason: format!(
+                    "`{}` names {named} layers in `rootfs.diff_ids`, and its manifest has {layers}; {REMEDY}",
+                    self.config.digest
+                ),
+            }),
+        }
+    }
 }
 
 impl Index {
@@ -91,30 +113,31 @@ impl Index {
         serde_json::to_vec_pretty(self).expect("an index has only string keys")
     }
 
-    /// The manifest that suits `wanted` best.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchPlatform`], naming what there is.
-    pub fn select(&self, wanted: &Platform) -> Result<&Descriptor, Error> {
-        let candidates = self
+    /// The manifests, and indexes that may lead to one, that suit `wanted`, the best first.
+    #[must_use]
+    pub fn candidates(&self, wanted: &Platform) -> Vec<&Descriptor> {
+        let is_document = |kind: &str| media_type::is_manifest(kind) || media_type::is_index(kind);
+        let mut suitable: Vec<(u32, &Descriptor)> = self
             .manifests
             .iter()
-            .filter(|entry| media_type::is_manifest(&entry.media_type));
-        let best = candidates
+            .filter(|entry| is_document(&entry.media_type))
             .filter_map(|entry| match &entry.platform {
                 Some(platform) => Some((wanted.preference(platform)?, entry)),
                 None => Some((0, entry)),
             })
-            .reduce(|best, next| if next.0 > best.0 { next } else { best });
-        best.map(|(_, entry)| entry).ok_or_else(|| Error::NoSuchPlatform {
-            wanted: Box::new(wanted.clone()),
-            available: listed(
-                self.manifests
-                    .iter()
-                    .filter_map(|entry| entry.platform.as_ref())
-                    .map(Platform::to_string),
-            ),
-        })
+            .collect();
+        suitable.sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));
+        suitable.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// What suits `wanted` best. If that is an index, [`Descent`] leads on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPlatform`], naming what there is.
+    pub fn select(&self, wanted: &Platform) -> Result<Descriptor, Error> {
+        let mut way = Descent::to(wanted);
+        way.enter(self)?;
+        way.next()
     }
 }
 
@@ -130,6 +153,7 @@ impl ManifestKind {
         } else {
             guess_media_type(bytes).ok_or_else(|| Error::UnsupportedManifest(claimed.to_owned()))?
         };
+        refuse_ambiguous(&kind, bytes)?;
         if media_type::is_index(&kind) {
             parse_index(kind, bytes)
         } else {
@@ -153,6 +177,48 @@ fn guess_media_type(bytes: &[u8]) -> Option<String> {
             document.get("layers").map(|_| media_type::MANIFEST.to_owned())
         }
     })
+}
+
+/// Refuses what one reader takes for a manifest and another for an index: what was examined would not be what runs
+/// (CVE-2021-41190). Names of fields are compared as Go does, without regard to case.
+fn refuse_ambiguous(kind: &str, bytes: &[u8]) -> Result<(), Error> {
+    let is_index = media_type::is_index(kind);
+    let (what, other, foreign) = match is_index {
+        true => ("the image index", "a manifest", &["config", "layers", "fsLayers"][..]),
+        false => ("the image manifest", "an index", &["manifests", "fsLayers"][..]),
+    };
+    let invalid = |rule: String| Error::Document {
+        what,
+        reason: format!("`{}` {rule}; {REMEDY}", Digest::of(bytes)),
+    };
+    // What is no JSON is refused with its place by whoever reads the fields.
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+        return Ok(());
+    };
+    let Some(fields) = document.as_object() else {
+        return Err(invalid("is no JSON object".to_owned()));
+    };
+    let is_foreign = |name: &&String| foreign.iter().any(|field| name.eq_ignore_ascii_case(field));
+    if let Some(field) = fields.keys().find(is_foreign) {
+        return Err(invalid(format!(
+            "has the field `{field}`, so that others take it for {other}, or for both"
+        )));
+    }
+    let stated = fields.get("mediaType").and_then(serde_json::Value::as_str);
+    let is_other = |stated: &&str| match is_index {
+        true => media_type::is_manifest(stated),
+        false => media_type::is_index(stated),
+    };
+    if let Some(stated) = stated.filter(is_other) {
+        return Err(invalid(format!("was given as `{kind}` and says that it is `{stated}`")));
+    }
+    match fields.get("schemaVersion") {
+        // Without one it is refused as incomplete.
+        Some(version) if version.as_u64() != Some(2) => {
+            Err(invalid(format!("has `schemaVersion` {version}, where only 2 is known")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn parse_manifest(media_type: String, bytes: &[u8]) -> Result<ManifestKind, Error> {
@@ -254,17 +320,107 @@ mod tests {
         let index = Index::new(vec![entry("linux/arm/v6"), entry("linux/arm/v7"), entry("linux/amd64")]);
         assert_eq!(
             index.select(&"linux/amd64".parse().unwrap()).unwrap(),
-            &entry("linux/amd64")
+            entry("linux/amd64")
         );
         assert_eq!(
             index.select(&"linux/arm/v7".parse().unwrap()).unwrap(),
-            &entry("linux/arm/v7")
+            entry("linux/arm/v7")
         );
         let error = index.select(&"linux/s390x".parse().unwrap()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no manifest for platform `linux/s390x`; there are: linux/arm/v6, linux/arm/v7, linux/amd64"
         );
+    }
+
+    #[test]
+    fn what_others_would_read_otherwise_is_refused() {
+        let one = |config: &str| {
+            format!(
+                "{{\"mediaType\":\"{config}\",\"digest\":\"sha256:{}\",\"size\":1}}",
+                "0".repeat(64)
+            )
+        };
+        let manifest = |more: &str| {
+            let config = one(media_type::CONFIG);
+            format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":[]{more}}}")
+        };
+        let index = |more: &str| {
+            let entry = one(media_type::MANIFEST);
+            format!("{{\"schemaVersion\":2,\"manifests\":[{entry}]{more}}}")
+        };
+        let stating = |kind: &str| format!(",\"mediaType\":\"{kind}\"");
+        let (m, i) = (media_type::MANIFEST, media_type::INDEX);
+        for (claimed, text, rule) in [
+            (m, manifest(",\"manifests\":[]"), "the field `manifests`"),
+            (m, manifest(",\"Manifests\":[]"), "the field `Manifests`"),
+            (m, manifest(",\"manifests\":null"), "the field `manifests`"),
+            (m, manifest(",\"fsLayers\":[]"), "the field `fsLayers`"),
+            (
+                m,
+                manifest(&stating(i)),
+                "says that it is `application/vnd.oci.image.index.v1+json`",
+            ),
+            (m, manifest(&stating(media_type::DOCKER_INDEX)), "says that it is"),
+            (i, index(",\"layers\":[]"), "the field `layers`"),
+            (i, index(",\"config\":{}"), "the field `config`"),
+            (i, index(&stating(media_type::DOCKER_MANIFEST)), "says that it is"),
+            ("text/plain", index(",\"layers\":[]"), "the field `layers`"),
+            ("", manifest(&stating(i)), "the field `config`"),
+            (m, manifest("").replace(":2,", ":1,"), "`schemaVersion` 1"),
+            (i, index("").replace(":2,", ":\"2\","), "`schemaVersion` \"2\""),
+            (m, format!("[2,null,{},[]]", one("x")), "no JSON object"),
+        ] {
+            let said = ManifestKind::parse(claimed, text.as_bytes()).unwrap_err().to_string();
+            let digest = Digest::of(text.as_bytes()).to_string();
+            assert!(said.contains(rule) && said.contains(&digest), "{text}: {said}");
+        }
+        for (claimed, text) in [
+            (m, manifest("")),
+            (m, manifest(&stating(media_type::DOCKER_MANIFEST))),
+            (m, manifest(",\"subject\":null,\"artifactType\":\"x\"")),
+            (i, index(&stating(media_type::DOCKER_INDEX))),
+            ("", index("")),
+        ] {
+            ManifestKind::parse(claimed, text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_that_of_its_manifest() {
+        let layer = Descriptor::of(media_type::LAYER, b"x");
+        let diff_id = || crate::DiffId(Digest::of(b"x"));
+        for (layers, named, larger, expected) in [
+            (0, 0, 0, None),
+            (2, 2, 0, None),
+            (
+                1,
+                0,
+                0,
+                Some("names 0 layers in `rootfs.diff_ids`, and its manifest has 1"),
+            ),
+            (1, 3, 0, Some("names 3 layers")),
+            (0, 1, 0, Some("names 1 layers")),
+            (1, 1, 1, Some("bytes, and it has")),
+        ] {
+            let mut config = ImageConfig::scratch(&"linux/amd64".parse().unwrap());
+            config.rootfs.diff_ids = (0..named).map(|_| diff_id()).collect();
+            let bytes = config.to_bytes();
+            let mut descriptor = Descriptor::of(media_type::CONFIG, &bytes);
+            descriptor.size += larger;
+            let manifest = Manifest::new(media_type::MANIFEST, descriptor, vec![layer.clone(); layers]);
+            let said = manifest.configuration(&bytes).err().map(|error| error.to_string());
+            match expected {
+                None => assert_eq!(said, None),
+                Some(rule) => {
+                    let said = said.unwrap();
+                    assert!(
+                        said.contains(rule) && said.contains(&Digest::of(&bytes).to_string()),
+                        "{said}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

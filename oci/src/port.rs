@@ -59,8 +59,9 @@ pub struct ResolvedImage {
     pub name: ImageName,
     /// What the name pointed at: an index, or the manifest itself. Its digest is the one users pin.
     pub root: Descriptor,
-    /// The bytes of the index that the name pointed at, as they were served, if it was one.
-    pub index_bytes: Option<Vec<u8>>,
+    /// The bytes of the indexes on the way to the manifest, as they were served, beginning with that which the name pointed
+    /// at.
+    pub indexes: Vec<Vec<u8>>,
     /// The manifest of the platform's image, and its descriptor.
     pub manifest_descriptor: Descriptor,
     /// The manifest.

@@ -1,7 +1,7 @@
 //! Pulling: a name to the documents of one platform's image, and the blobs of it.
 
 use oci::{
-    Blob, BoxFuture, Descriptor, Digest, Fetch, ImageConfig, ImageName, ManifestKind, Platform, PortError, Reference,
+    Blob, BoxFuture, Descent, Descriptor, Digest, Fetch, ImageName, ManifestKind, Platform, PortError, Reference,
     ResolvedImage, media_type,
 };
 use reqwest::header::CONTENT_TYPE;
@@ -15,8 +15,6 @@ use crate::retry::Contact;
 
 /// No manifest, index or configuration may be larger, as on the other side.
 const DOCUMENT_LIMIT: u64 = oci::layout::DOCUMENT_LIMIT;
-/// How deep indexes may lie in one another.
-const NESTING_LIMIT: usize = 4;
 
 /// A document, its bytes, and the media type it was served as.
 struct Document {
@@ -121,30 +119,31 @@ impl Client {
         let mut document = self.top_document(repository, reference).await?;
         let mut descriptor = document.describe()?;
         let root = descriptor.clone();
-        let mut index_bytes = None;
-        for _ in 0..NESTING_LIMIT {
+        let mut way = Descent::to(platform);
+        let mut indexes = Vec::new();
+        loop {
             match ManifestKind::parse(&document.media_type, &document.bytes)? {
                 ManifestKind::Index(index) => {
-                    descriptor = index.select(platform)?.clone();
+                    way.enter(&index)?;
+                    descriptor = way.next()?;
                     let outer = std::mem::replace(&mut document, self.manifest(repository, &descriptor).await?);
-                    index_bytes.get_or_insert(outer.bytes);
+                    indexes.push(outer.bytes);
                 }
                 ManifestKind::Manifest(manifest) => {
                     let config_bytes = self.config(repository, &manifest.config).await?;
                     return Ok(ResolvedImage {
                         name: name.clone(),
                         root,
-                        index_bytes,
+                        indexes,
                         manifest_descriptor: descriptor,
+                        config: manifest.configuration(&config_bytes)?,
                         manifest,
                         manifest_bytes: document.bytes,
-                        config: ImageConfig::parse(&config_bytes)?,
                         config_bytes,
                     });
                 }
             }
         }
-        Err(too_deep())
     }
 
     /// The manifests of all platforms that the name leads to, through whatever indexes. What is said about images is left
@@ -165,7 +164,7 @@ impl Client {
         };
         let is_image = |entry: &Descriptor| entry.platform.as_ref().is_none_or(|platform| platform.os != "unknown");
         let mut found: Vec<Descriptor> = Vec::new();
-        for _ in 0..NESTING_LIMIT {
+        for _ in 0..oci::descent::NESTING_LIMIT {
             let mut inner = Vec::new();
             for entry in indexes.into_iter().flat_map(|index| index.manifests) {
                 if media_type::is_manifest(&entry.media_type) {
@@ -183,7 +182,7 @@ impl Client {
             }
             indexes = inner;
         }
-        Err(too_deep())
+        Err(oci::descent::too_deep().into())
     }
 
     /// What the name points at, as it was served, and its descriptor. Documents that are not of images are left to whoever
@@ -264,6 +263,7 @@ impl Client {
         let place = format!("manifests/{}", descriptor.digest);
         let document = self.document(repository, &place, Contact::Established).await?;
         verify(descriptor.digest, &document.bytes)?;
+        descriptor.check_size(&document.bytes)?;
         Ok(Document {
             media_type: descriptor.media_type.clone(),
             bytes: document.bytes,
@@ -317,13 +317,6 @@ impl Document {
         };
         Ok(Descriptor::of(&media_type, &self.bytes))
     }
-}
-
-fn too_deep() -> Error {
-    Error::Content(oci::Error::Document {
-        what: "the image index",
-        reason: format!("indexes lie in one another more than {NESTING_LIMIT} deep"),
-    })
 }
 
 pub(crate) fn accepted_manifests() -> String {

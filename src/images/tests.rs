@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use oci::{Index, Manifest, media_type};
+use oci::{ImageConfig, Index, Manifest, media_type};
 
 use super::*;
 
-/// A registry of one image: `app:1` is an index of it.
+/// A registry of one image: `app:1` is an index of an index of it.
 struct Registry {
     host: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -51,9 +51,16 @@ fn documents() -> Vec<Document> {
     let manifest = Manifest::new(media_type::MANIFEST, config_descriptor.clone(), Vec::new()).to_bytes();
     let mut entry = Descriptor::of(media_type::MANIFEST, &manifest);
     entry.platform = Some(Platform::host());
-    let index = Index::new(vec![entry.clone()]).to_bytes();
+    let inner = Index::new(vec![entry.clone()]).to_bytes();
+    let inner_descriptor = Descriptor::of(media_type::INDEX, &inner);
+    let index = Index::new(vec![inner_descriptor.clone()]).to_bytes();
     vec![
         ("/v2/app/manifests/1".to_owned(), media_type::INDEX, index),
+        (
+            format!("/v2/app/manifests/{}", inner_descriptor.digest),
+            media_type::INDEX,
+            inner,
+        ),
         (
             format!("/v2/app/manifests/{}", entry.digest),
             media_type::MANIFEST,
@@ -99,7 +106,7 @@ async fn a_tag_that_still_means_the_same_costs_one_request() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let (first, asked) = registry.resolve(&store).await;
-    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(asked.len(), 5, "{asked:?}");
     let (again, asked) = registry.resolve(&store).await;
     assert_eq!(asked, ["HEAD /v2/app/manifests/1"]);
     assert_eq!((again.root, again.name), (first.root, first.name));

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::{Manifest, RunConfig};
+use crate::{ImageConfig, Manifest, RunConfig};
 
 /// Documents and names that become a layout.
 #[derive(Default)]
@@ -28,8 +28,9 @@ impl Draft {
             user: label.to_owned(),
             ..config.config
         };
-        let config = self.blob(media_type::CONFIG, &config.to_bytes());
         let layer = self.blob(media_type::LAYER, format!("layer of {label}").as_bytes());
+        config.rootfs.diff_ids = vec![crate::DiffId(layer.digest)];
+        let config = self.blob(media_type::CONFIG, &config.to_bytes());
         let manifest = Manifest::new(media_type::MANIFEST, config, vec![layer]);
         let mut descriptor = self.blob(media_type::MANIFEST, &manifest.to_bytes());
         descriptor.platform = Some(platform);
@@ -119,12 +120,23 @@ fn platforms_are_chosen_in_nested_indexes_and_in_the_layouts_own() {
         media_type::INDEX,
         &Index::new(vec![arm.clone(), amd.clone()]).to_bytes(),
     );
+    let inner = Index::new(vec![index.clone()]).to_bytes();
+    let inner = draft.blob(media_type::DOCKER_INDEX, &inner);
+    let only_arm = Index::new(vec![arm.clone()]).to_bytes();
+    let only_arm = draft.blob(media_type::INDEX, &only_arm);
+    let deeper = Index::new(vec![only_arm, inner]).to_bytes();
+    let deeper = draft.blob(media_type::INDEX, &deeper);
     draft.name(&index, &[(TAG, "nested")]);
+    draft.name(&deeper, &[(TAG, "deeper")]);
     draft.name(&arm, &[(TAG, "flat")]);
     draft.name(&amd, &[(TAG, "flat")]);
     for path in draft.write(folder.path()) {
         let layout = Layout::open(&path).unwrap();
-        for (tag, root) in [("nested", index.digest), ("flat", amd.digest)] {
+        for (tag, root) in [
+            ("nested", index.digest),
+            ("deeper", deeper.digest),
+            ("flat", amd.digest),
+        ] {
             let resolved = layout.resolve(Some(tag), None, &amd64()).unwrap();
             assert_eq!(resolved.config.config.user, "amd");
             assert_eq!(

@@ -6,7 +6,7 @@ use oci::{Descriptor, Digest, Fetch, ImageConfig, Index, Manifest, PortError, me
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::server::{Reply, Server, amd64, client_with_config};
+use crate::server::{Reply, Server, amd64, client_with_config, config_of_one_layer};
 
 /// What a port says went wrong, with its causes.
 fn words(error: &PortError) -> String {
@@ -196,6 +196,29 @@ async fn configurations_that_lie_are_refused() {
 }
 
 #[tokio::test]
+async fn documents_have_the_size_that_is_announced() {
+    let server = Server::plain().await;
+    let mut image = server.image("0", "linux/amd64");
+    image.size += 1;
+    let bytes = Index::new(vec![image]).to_bytes();
+    server.manifest(media_type::INDEX, "1", &bytes);
+    check(
+        "an image",
+        &resolve(&server, "1").await.unwrap_err(),
+        "bytes, and it has",
+    );
+    let mut config = server.blob(media_type::CONFIG, &ImageConfig::scratch(&amd64()).to_bytes());
+    config.size -= 1;
+    let manifest = Manifest::new(media_type::MANIFEST, config, Vec::new());
+    server.manifest(media_type::MANIFEST, "2", &manifest.to_bytes());
+    check(
+        "a configuration",
+        &resolve(&server, "2").await.unwrap_err(),
+        "bytes, and it has",
+    );
+}
+
+#[tokio::test]
 async fn indexes_do_not_lead_in_circles() {
     let server = Server::plain().await;
     let mut inner = server.image("0", "linux/amd64");
@@ -204,7 +227,12 @@ async fn indexes_do_not_lead_in_circles() {
         inner = server.manifest(media_type::INDEX, &depth.to_string(), &bytes);
         inner.platform = Some(amd64());
     }
-    check("six deep", &resolve(&server, "6").await.unwrap_err(), "");
+    assert_eq!(resolve(&server, "4").await.unwrap().indexes.len(), 4);
+    check(
+        "five deep",
+        &resolve(&server, "5").await.unwrap_err(),
+        "more than 4 deep",
+    );
     // Whatever digest is asked for, the answer is the same index: it is in itself, if it were believed.
     let zeros: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     let mut itself = Descriptor::new(media_type::MANIFEST, zeros, 100);
@@ -231,7 +259,7 @@ async fn what_a_header_says_of_a_digest_is_not_believed() {
     let server = Server::plain().await;
     let image = server.image("1", "linux/amd64");
     let (kind, bytes) = server.stored_manifest("1").unwrap();
-    let config = server.blob(media_type::CONFIG, &ImageConfig::scratch(&amd64()).to_bytes());
+    let config = server.blob(media_type::CONFIG, &config_of_one_layer(&amd64()));
     let lie = Digest::of(b"something else").to_string();
     let lying = Server::start(move |request| {
         let reply = Reply::of(200, &bytes).with("Docker-Content-Digest", &lie);
@@ -240,7 +268,7 @@ async fn what_a_header_says_of_a_digest_is_not_believed() {
             .then(|| reply.with("Content-Type", &kind))
     })
     .await;
-    lying.blob(media_type::CONFIG, &ImageConfig::scratch(&amd64()).to_bytes());
+    lying.blob(media_type::CONFIG, &config_of_one_layer(&amd64()));
     assert!(lying.stored_blob(config.digest).is_some());
     assert_eq!(resolve(&lying, "1").await.unwrap().root.digest, image.digest);
 }
@@ -281,7 +309,7 @@ async fn layers_are_not_fetched_from_addresses_in_a_manifest() {
     let elsewhere = Server::plain().await;
     let layer = elsewhere.blob(media_type::LAYER, b"foreign");
     let server = Server::plain().await;
-    let config = server.blob(media_type::CONFIG, &ImageConfig::scratch(&amd64()).to_bytes());
+    let config = server.blob(media_type::CONFIG, &config_of_one_layer(&amd64()));
     let text = format!(
         r#"{{"schemaVersion":2,"config":{{"mediaType":"{}","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"{}","size":7,"urls":["http://{}/v2/app/blobs/{}"]}}]}}"#,
         media_type::CONFIG,

@@ -10,6 +10,16 @@ use registry::{Client, ClientOptions};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+/// The layer of every image.
+const LAYER: &[u8] = b"layer";
+
+/// The configuration of every image.
+pub(crate) fn config_of_one_layer(platform: &Platform) -> Vec<u8> {
+    let mut config = ImageConfig::scratch(platform);
+    config.rootfs.diff_ids = vec![oci::DiffId(Digest::of(LAYER))];
+    config.to_bytes()
+}
+
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -159,8 +169,8 @@ impl Server {
     /// An image of one layer; the platform is in its configuration and in the descriptor.
     pub(crate) fn image(&self, tag: &str, platform: &str) -> Descriptor {
         let platform: Platform = platform.parse().unwrap();
-        let config = self.blob(media_type::CONFIG, &ImageConfig::scratch(&platform).to_bytes());
-        let layer = self.blob(media_type::LAYER, b"layer");
+        let layer = self.blob(media_type::LAYER, LAYER);
+        let config = self.blob(media_type::CONFIG, &config_of_one_layer(&platform));
         let manifest = Manifest::new(media_type::MANIFEST, config, vec![layer]);
         let mut descriptor = self.manifest(media_type::MANIFEST, tag, &manifest.to_bytes());
         descriptor.platform = Some(platform);
