@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod images;
 mod interrupt;
+mod json;
 mod lead;
 mod permission;
 mod policy;

@@ -19,6 +19,8 @@ use std::path::Path;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::json::Object;
+
 /// Rules that turn each other's results round for ever are wrong.
 const MOST_CONVERSIONS: usize = 20;
 
@@ -82,7 +84,7 @@ struct Document {
     #[serde(default)]
     version: i64,
     #[serde(default)]
-    rules: Vec<RuleEntry>,
+    rules: Vec<Object<RuleEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -90,9 +92,9 @@ struct Document {
 struct RuleEntry {
     #[serde(default)]
     action: Action,
-    selector: SelectorEntry,
+    selector: Object<SelectorEntry>,
     #[serde(default)]
-    updates: Option<Updates>,
+    updates: Option<Object<Updates>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -111,7 +113,7 @@ struct SelectorEntry {
     #[serde(default, alias = "match_type", rename = "matchType")]
     match_type: MatchType,
     #[serde(default)]
-    constraints: Vec<ConstraintEntry>,
+    constraints: Vec<Object<ConstraintEntry>>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -166,7 +168,7 @@ impl Policy {
     }
 
     fn parse(bytes: &[u8]) -> Result<Policy, String> {
-        let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let Object(document): Object<Document> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if !matches!(document.version, 0 | 1) {
             return Err(format!("version {} is not known", document.version));
         }
@@ -212,10 +214,10 @@ impl Policy {
 }
 
 impl Rule {
-    fn new(entry: RuleEntry) -> Result<Rule, String> {
+    fn new(Object(entry): Object<RuleEntry>) -> Result<Rule, String> {
         let RuleEntry {
             action,
-            selector,
+            selector: Object(selector),
             updates,
         } = entry;
         if action == Action::Convert && updates.is_none() {
@@ -229,7 +231,7 @@ impl Rule {
             MatchType::Regex => Matching::Pattern(regex(&selector.identifier)?),
             MatchType::Wildcard => Matching::Pattern(wildcard(&selector.identifier)?),
         };
-        let constraint = |entry: ConstraintEntry| {
+        let constraint = |Object(entry): Object<ConstraintEntry>| {
             let condition = match entry.condition {
                 ConditionName::Equal => Condition::Equal(entry.value),
                 ConditionName::NotEqual => Condition::NotEqual(entry.value),
@@ -249,7 +251,7 @@ impl Rule {
                 .into_iter()
                 .map(constraint)
                 .collect::<Result<_, _>>()?,
-            updates,
+            updates: updates.map(|Object(updates)| updates),
         })
     }
 
@@ -372,6 +374,14 @@ mod tests {
     fn what_cannot_be_followed_is_refused() {
         for text in [
             "{",
+            "[]",
+            "[1]",
+            "null",
+            r#"[1,[{"action":"DENY","selector":{"identifier":"*"}}]]"#,
+            r#"{"rules":[["DENY",{"identifier":"*"}]]}"#,
+            r#"{"rules":[{"action":"DENY","selector":["docker-image://*"]}]}"#,
+            r#"{"rules":[{"action":"CONVERT","selector":{"identifier":"a"},"updates":["b"]}]}"#,
+            r#"{"rules":[{"action":"DENY","selector":{"identifier":"*","constraints":[["a","b"]]}}]}"#,
             r#"{"version":2}"#,
             r#"{"rules":[{"action":"FORBID","selector":{"identifier":"a"}}]}"#,
             r#"{"rules":[{"action":"CONVERT","selector":{"identifier":"a"}}]}"#,

@@ -200,8 +200,12 @@ impl Layout {
 
     fn check_version(&self) -> Result<(), Error> {
         let bytes = self.read_small("oci-layout")?;
-        let marker: Marker = serde_json::from_slice(&bytes)
-            .map_err(|error| no_layout(&self.path, format!("`oci-layout` is not valid: {error}")))?;
+        let invalid = |reason: String| no_layout(&self.path, format!("`oci-layout` is not valid: {reason}"));
+        // A list would be read as the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(invalid("it is no JSON object".to_owned()));
+        }
+        let marker: Marker = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
         if marker.image_layout_version.split('.').next() == Some("1") {
             return Ok(());
         }

@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::json::Object;
 
 #[derive(Default, Deserialize)]
 struct DockerConfig {
     #[serde(default)]
-    proxies: BTreeMap<String, Proxies>,
+    proxies: BTreeMap<String, Object<Proxies>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -42,8 +43,8 @@ pub(crate) fn fill_in(
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         Err(error) => return Err(failed(&error)),
     };
-    let mut config: DockerConfig = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-    let proxies = config.proxies.remove("default").unwrap_or_default();
+    let Object(mut config): Object<DockerConfig> = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
+    let Object(proxies) = config.proxies.remove("default").unwrap_or_default();
     for (name, value) in [
         ("HTTP_PROXY", proxies.http_proxy),
         ("HTTPS_PROXY", proxies.https_proxy),
