@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
+/// The highest number means "leave as it is" to the kernel.
+const NOBODY: u32 = u32::MAX;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 const LARGEST_FILE: u64 = 10 << 20;
@@ -62,9 +64,9 @@ pub fn resolve(root: &Path, user: &str) -> Result<Identity, Error> {
             home: home(&passwd, uid),
         });
     }
-    let entry = users(&passwd).find(|entry| entry.name == wanted || entry.uid.to_string() == wanted);
+    let entry = users(&passwd).find(|entry| entry.name == wanted || entry.uid.is(wanted));
     let uid = match (&entry, number(wanted)?) {
-        (Some(entry), _) => entry.uid,
+        (Some(entry), _) => entry.uid.of(PASSWD, entry.name)?,
         (None, Some(uid)) => uid,
         (None, None) => {
             return Err(Error::UnknownUser { user: user.to_owned() });
@@ -80,14 +82,15 @@ pub fn resolve(root: &Path, user: &str) -> Result<Identity, Error> {
             home,
         });
     }
-    let gid = entry.as_ref().map_or(0, |entry| entry.gid);
-    let groups = match &entry {
-        Some(entry) => groups(&read(root, GROUP)?)
-            .filter(|group| group.members.split(',').any(|member| member == entry.name))
-            .map(|group| group.gid)
-            .collect(),
-        None => Vec::new(),
+    let Some(entry) = entry else {
+        let (gid, groups) = (0, Vec::new());
+        return Ok(Identity { uid, gid, groups, home });
     };
+    let gid = entry.gid.of(PASSWD, entry.name)?;
+    let groups = groups(&read(root, GROUP)?)
+        .filter(|group| group.members.split(',').any(|member| member == entry.name))
+        .map(|group| group.gid.of(GROUP, group.name))
+        .collect::<Result<_, _>>()?;
     Ok(Identity { uid, gid, groups, home })
 }
 
@@ -102,16 +105,18 @@ pub fn resolve(root: &Path, user: &str) -> Result<Identity, Error> {
 pub fn owner(root: &Path, user: &UserRef, group: Option<&UserRef>) -> Result<(u32, u32), Error> {
     let (uid, primary) = match user {
         UserRef::Id(id) => (*id, *id),
-        UserRef::Name(name) => users(&read(root, PASSWD)?)
-            .find(|entry| entry.name == name)
-            .map_or((0, 0), |entry| (entry.uid, entry.gid)),
+        UserRef::Name(name) => match users(&read(root, PASSWD)?).find(|entry| entry.name == name) {
+            Some(entry) => (entry.uid.of(PASSWD, name)?, entry.gid.of(PASSWD, name)?),
+            None => (0, 0),
+        },
     };
     let gid = match group {
         None => primary,
         Some(UserRef::Id(id)) => *id,
-        Some(UserRef::Name(name)) => groups(&read(root, GROUP)?)
-            .find(|entry| entry.name == name)
-            .map_or(primary, |entry| entry.gid),
+        Some(UserRef::Name(name)) => match groups(&read(root, GROUP)?).find(|entry| entry.name == name) {
+            Some(entry) => entry.gid.of(GROUP, name)?,
+            None => primary,
+        },
     };
     Ok((uid, gid))
 }
@@ -126,9 +131,9 @@ fn numbers(user: &str, group: Option<&str>) -> Result<Option<(u32, u32)>, Error>
 fn group_id(root: &Path, group: &str) -> Result<u32, Error> {
     let number = number(group)?;
     let text = read(root, GROUP)?;
-    let entry = groups(&text).find(|entry| entry.name == group || entry.gid.to_string() == group);
+    let entry = groups(&text).find(|entry| entry.name == group || entry.gid.is(group));
     match (entry, number) {
-        (Some(entry), _) => Ok(entry.gid),
+        (Some(entry), _) => entry.gid.of(GROUP, entry.name),
         (None, Some(gid)) => Ok(gid),
         (None, None) => Err(Error::UnknownGroup {
             group: group.to_owned(),
@@ -137,7 +142,7 @@ fn group_id(root: &Path, group: &str) -> Result<u32, Error> {
 }
 
 fn home(passwd: &str, uid: u32) -> String {
-    match users(passwd).find(|entry| entry.uid == uid) {
+    match users(passwd).find(|entry| entry.uid.number() == Some(uid)) {
         Some(entry) if !entry.home.is_empty() => entry.home.to_owned(),
         None if uid == 0 => "/root".to_owned(),
         _ => "/".to_owned(),
@@ -157,20 +162,48 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
 
 struct User<'a> {
     name: &'a str,
-    uid: u32,
-    gid: u32,
+    uid: Id<'a>,
+    gid: Id<'a>,
     home: &'a str,
 }
 
 struct Group<'a> {
     name: &'a str,
-    gid: u32,
+    gid: Id<'a>,
     members: &'a str,
 }
 
-/// A field that is missing or no number is 0, as it is for runc and BuildKit.
-fn id(field: Option<&str>) -> u32 {
-    field.and_then(|text| text.parse().ok()).unwrap_or(0)
+/// A number as a file has it. A field that is missing is 0, as it is for runc and BuildKit. One that is no number is 0 to them,
+/// too, which makes a user root who was to be somebody else: it is refused here where it is needed.
+#[derive(Clone, Copy)]
+struct Id<'a>(Option<&'a str>);
+
+impl Id<'_> {
+    fn number(self) -> Option<u32> {
+        match self.0 {
+            None | Some("") => Some(0),
+            Some(text) => text.parse().ok().filter(|id| *id != NOBODY),
+        }
+    }
+
+    fn is(self, wanted: &str) -> bool {
+        self.number().is_some_and(|id| id.to_string() == wanted)
+    }
+
+    /// The number of `name` in the file at `path`.
+    fn of(self, path: &'static str, name: &str) -> Result<u32, Error> {
+        self.number().ok_or_else(|| {
+            let text = self.0.unwrap_or_default();
+            let reason = format!(
+                "{name:?} has the number {text:?}, and there are those from 0 to {}",
+                NOBODY - 1
+            );
+            Error::UserFile {
+                path,
+                source: io::Error::new(io::ErrorKind::InvalidData, reason),
+            }
+        })
+    }
 }
 
 fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
@@ -178,8 +211,8 @@ fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
         let mut fields = line.trim().split(':');
         Some(User {
             name: fields.next().filter(|name| !name.is_empty())?,
-            uid: id(fields.nth(1)),
-            gid: id(fields.next()),
+            uid: Id(fields.nth(1)),
+            gid: Id(fields.next()),
             home: fields.nth(1).unwrap_or_default(),
         })
     })
@@ -190,7 +223,7 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.trim().split(':');
         Some(Group {
             name: fields.next().filter(|name| !name.is_empty())?,
-            gid: id(fields.nth(1)),
+            gid: Id(fields.nth(1)),
             members: fields.next().unwrap_or_default(),
         })
     })

@@ -141,6 +141,7 @@ fn limits_and_hosts_are_checked() {
         "files=1",
         "nofile=-2",
         "core=unlimited:1",
+        "nofile=99999999999",
     ] {
         assert!(values::ulimit(text).is_err(), "{text}");
     }

@@ -161,11 +161,22 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     if hard != -1 && (soft == -1 || soft > hard) {
         return Err(format!("the soft limit {soft} is greater than the hard limit {hard}"));
     }
-    Ok(Ulimit {
-        name: name.to_owned(),
-        soft,
-        hard,
-    })
+    match most_open_files() {
+        Some(most) if name == "nofile" && hard.max(soft) > most => Err(format!(
+            "the limit {} is above what the kernel gives to any process (fs.nr_open): {most}",
+            hard.max(soft)
+        )),
+        _ => Ok(Ulimit {
+            name: name.to_owned(),
+            soft,
+            hard,
+        }),
+    }
+}
+
+fn most_open_files() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open").ok()?;
+    text.trim().parse().ok()
 }
 
 /// `host:ip`, `host=ip`; an IPv6 address may stand in brackets, and `host-gateway` is the host.

@@ -165,8 +165,8 @@ impl Asked {
             "id" => value.clone_into(&mut self.id),
             "sharing" => self.sharing = Some(one_of("unsupported sharing value", value, &SHARINGS)?),
             "mode" => self.mode = Some(number(key, value, 8)?),
-            "uid" => self.user = Some(number(key, value, 10)?),
-            "gid" => self.group = Some(number(key, value, 10)?),
+            "uid" => self.user = Some(id(key, value)?),
+            "gid" => self.group = Some(id(key, value)?),
             "env" => self.variable = Some(value.to_owned()),
             _ => {
                 let message = format!("unexpected key '{key}' in '{field}'");
@@ -238,6 +238,17 @@ fn truth(key: &str, value: &str) -> Result<bool, Diagnostic> {
 
 fn invalid(key: &str, value: &str) -> Diagnostic {
     Diagnostic::new(format!("invalid value for {key}: {value}"))
+}
+
+/// Of a user or a group. The highest number means "leave as it is" to the kernel: files would be root's.
+fn id(key: &str, value: &str) -> Result<u32, Diagnostic> {
+    match number(key, value, 10)? {
+        u32::MAX => Err(Diagnostic::new(format!(
+            "invalid value {value} for {key}: the highest is {}",
+            u32::MAX - 1
+        ))),
+        id => Ok(id),
+    }
 }
 
 fn number(key: &str, value: &str, radix: u32) -> Result<u32, Diagnostic> {
@@ -354,6 +365,14 @@ mod tests {
             ("type=tmpfs,size=x", "invalid value for size: x"),
             ("type=cache,mode=9", "invalid value 9 for mode"),
             ("type=cache,uid=-1", "invalid value -1 for uid"),
+            (
+                "type=cache,uid=4294967295",
+                "invalid value 4294967295 for uid: the highest is 4294967294",
+            ),
+            (
+                "type=secret,gid=4294967295",
+                "invalid value 4294967295 for gid: the highest is 4294967294",
+            ),
             ("ro=yes", "invalid value for ro: yes"),
             (
                 "type=cache,required",

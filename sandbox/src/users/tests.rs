@@ -50,6 +50,39 @@ fn names_and_numbers_are_looked_up_as_docker_does() {
 }
 
 #[test]
+fn a_number_that_is_none_makes_nobody_root() {
+    let passwd = "large:x:99999999999:1::/:\nwords:x:abc:1::/:\nlast:x:4294967295:1::/:\nminus:x:-1:1::/:\n\
+        group:x:5:many::/:\nfine:x:6:7::/:\n";
+    let root = root_with(passwd, "bad:x:x:fine\nother:x:y:ann\n");
+    for (user, path, number) in [
+        ("large", PASSWD, "99999999999"),
+        ("large:5", PASSWD, "99999999999"),
+        ("words", PASSWD, "abc"),
+        ("last", PASSWD, "4294967295"),
+        ("minus", PASSWD, "-1"),
+        ("group", PASSWD, "many"),
+        ("fine", GROUP, "x"),
+        ("6:other", GROUP, "y"),
+    ] {
+        let error = resolve(root.path(), user).unwrap_err();
+        let Error::UserFile { path: named, source } = error else {
+            panic!("{user}: {error}")
+        };
+        let said = source.to_string();
+        assert!(
+            named == path && said.contains(&format!("the number {number:?}")),
+            "{user}: {named} {said}"
+        );
+    }
+    // Who does not ask for them is not kept from working.
+    assert_eq!(resolve(root.path(), "6:7").unwrap().gid, 7);
+    assert_eq!(resolve(root.path(), "group:7").unwrap().uid, 5);
+    let name = UserRef::Name("words".to_owned());
+    assert!(owner(root.path(), &name, None).is_err());
+    assert!(owner(root.path(), &UserRef::Id(1), Some(&UserRef::Name("other".to_owned()))).is_err());
+}
+
+#[test]
 fn unknown_names_are_named_in_the_error() {
     let root = root_with(PASSWD_TEXT, GROUP_TEXT);
     let cases = [
