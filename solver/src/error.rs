@@ -125,6 +125,17 @@ pub enum StepError {
         /// The path.
         path: String,
     },
+    /// A mount wants a path of what a step keeps, where nobody made it.
+    #[error(
+        "failed to mount {path:?} of the cache mount `{id}`: no such file or directory; a step that mounts the whole of it \
+         has to make it first"
+    )]
+    NothingInCache {
+        /// The cache's.
+        id: String,
+        /// The path.
+        path: String,
+    },
     /// A secret that a step cannot do without is not lent.
     #[error("secret {id}: not found")]
     NoSecret {

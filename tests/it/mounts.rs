@@ -99,6 +99,35 @@ fn a_cache_stays_until_it_is_pruned() {
 }
 
 #[test]
+fn a_source_in_a_cache_is_a_folder_that_was_made_there() {
+    let Some(bases) = Bases::find() else { return };
+    let workshop = Workshop::own();
+    let dockerfile = "FROM busybox\nARG N\n\
+        RUN --mount=type=cache,id=w$N,target=/d mkdir -p /d/sub/deep && echo in > /d/sub/deep/y && ln -s /etc /d/out\n\
+        RUN --mount=type=cache,id=w$N,source=sub/deep,target=/d cat /d/y > /seen && echo more > /d/z\n\
+        RUN --mount=type=cache,id=w$N,target=/d ls /d/sub/deep > /names\n";
+    let context = workshop.context("part", &[("Dockerfile", dockerfile)]);
+    for isolation in ["auto", "plain"] {
+        let (isolation, number) = (format!("--isolation={isolation}"), format!("--build-arg=N={isolation}"));
+        let tree = files(&workshop, bases, &context, &[&isolation, &number]);
+        assert_eq!(
+            (read(&tree, "seen"), read(&tree, "names")),
+            ("in\n".to_owned(), "y\nz\n".to_owned())
+        );
+        for (source, said) in [
+            ("none", "failed to mount \"/none\" of the cache mount `w"),
+            // The link leads nowhere in the cache, whose root is the root of all there.
+            ("out", "find the source of a mount"),
+        ] {
+            let text = format!("FROM busybox\nARG N\nRUN --mount=type=cache,id=w$N,source={source},target=/d ls /d\n");
+            let other = workshop.context(source, &[("Dockerfile", &text)]);
+            let failed = ends_with(workshop.build(bases, &other).args([&isolation, &number]), 1);
+            assert!(failed.contains(said), "{failed}");
+        }
+    }
+}
+
+#[test]
 fn caches_are_shared_as_asked() {
     if !has_namespaces() {
         return;

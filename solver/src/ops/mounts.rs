@@ -137,10 +137,21 @@ impl<'w> Mounts<'w> {
     }
 
     fn cache(&self, cache: &CacheMount, target: &str) -> Result<Mount, StepError> {
-        let directory = &self.caches[&self.cache_key(cache)?];
+        let root = self.caches[&self.cache_key(cache)?].root();
+        // What it begins with is all of it; without that, a source is a folder that an earlier step made there.
+        let inside = match (cache.from, cache.source.as_str()) {
+            (Some(_), _) | (None, "/") => COPIED.to_owned(),
+            (None, source) => format!("{COPIED}{source}"),
+        };
+        if std::fs::symlink_metadata(root.join(inside.trim_start_matches('/'))).is_err() {
+            return Err(StepError::NothingInCache {
+                id: cache.id.strip_prefix('/').unwrap_or(&cache.id).to_owned(),
+                path: cache.source.clone(),
+            });
+        }
         Ok(Mount::Bind {
-            source: directory.root(),
-            inside: COPIED.to_owned(),
+            source: root,
+            inside,
             target: target.to_owned(),
             read_only: cache.access == Access::ReadOnly,
         })
@@ -210,10 +221,7 @@ impl<'w> Mounts<'w> {
     fn begin_cache(&self, cache: &CacheMount, root: &Path) -> Result<(), StepError> {
         match cache.from {
             Some(from) => self.copy(from, &cache.source, (root, &self.work.solver.store.owners_of_folder())),
-            None if cache.source == "/" => Ok(files::make_empty(root, COPIED)?),
-            None => Err(StepError::NothingToMount {
-                path: cache.source.clone(),
-            }),
+            None => Ok(files::make_empty(root, COPIED)?),
         }
     }
 
