@@ -11,6 +11,7 @@
 //! the one who unpacks. Where there is a single owner, the others are recorded (see `owner.rs`).
 
 mod inode;
+mod links;
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -359,6 +360,14 @@ impl Extraction {
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let ends: Vec<usize> = slashes.map(|(at, _)| at).chain([path.len()]).collect();
         let (there, mut directory) = self.longest_there(path, &ends)?;
+        let first_missing = path[..ends[there]]
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        // Only a link, or what is no directory, is not made in the directory that is there.
+        if stat(&directory, &text(first_missing)?)?.is_some() {
+            return self.make_through_links(path);
+        }
         for (before, end) in (there..).zip(&ends[there..]) {
             let start = if before == 0 { 0 } else { ends[before - 1] + 1 };
             directory = make_parent(&directory, &text(&path[start..*end])?)?;

@@ -48,6 +48,7 @@ mod fsck;
 mod gate;
 mod gc;
 mod gzip;
+pub mod headers;
 mod image;
 mod index;
 mod layer;

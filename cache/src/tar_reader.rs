@@ -6,15 +6,13 @@
 use std::io::{self, BufRead};
 
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, Header, PaxExtensions, SparseEntry};
+use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
 use crate::error::shown;
+use crate::headers::{self, LONGEST_HEADERS};
 
 const BLOCK: u64 = 512;
 
-/// The headers of one entry with all that belongs to them, names, attributes and maps of holes, are never longer in an
-/// archive that is one. Some of its forms have no end of their own.
-const LONGEST_HEADERS: usize = 2 << 20;
 /// Headers that are longer than most are read so much at once, because they are parsed from their beginning each time.
 const AHEAD: usize = 64 << 10;
 const LONG: usize = 8 << 10;
@@ -102,16 +100,15 @@ impl<R: BufRead> TarReader<R> {
             if !self.fill(needed)? {
                 return self.end_of_stream();
             }
-            if !sizes_can_be_added(&self.header) {
-                return Err(too_long());
-            }
+            headers::check_headers(&self.header).map_err(TarError::Malformed)?;
             let event = self.parser.parse(&self.header);
-            let (consumed, outcome) = match event.map_err(|error| TarError::Malformed(error.to_string()))? {
+            let event = event.map_err(|error| TarError::Malformed(headers::parse_failure(&error)));
+            let (consumed, entry, size) = match event? {
                 ParseEvent::NeedData { min_bytes } => {
                     // A number in a map of holes may be longer than what it is asked for.
                     needed = min_bytes.max(self.header.len() + 1);
                     if needed > LONGEST_HEADERS {
-                        return Err(too_long());
+                        return Err(TarError::Malformed(headers::too_long_headers()));
                     }
                     continue;
                 }
@@ -120,8 +117,11 @@ impl<R: BufRead> TarReader<R> {
                     needed = 0;
                     continue;
                 }
-                ParseEvent::End { consumed } => (consumed, None),
-                ParseEvent::Entry { consumed, entry } => (consumed, Some((read_entry(&entry, None)?, entry.size))),
+                ParseEvent::End { .. } => return Ok(None),
+                ParseEvent::Entry { consumed, entry } => {
+                    let is_old_directory = headers::is_old_directory(&self.header, &entry.path);
+                    (consumed, read_entry(&entry, is_old_directory, None)?, entry.size)
+                }
                 ParseEvent::SparseEntry {
                     consumed,
                     entry,
@@ -129,26 +129,24 @@ impl<R: BufRead> TarReader<R> {
                     real_size,
                 } => (
                     consumed,
-                    Some((read_entry(&entry, Some((sparse_map, real_size)))?, entry.size)),
+                    read_entry(&entry, false, Some((sparse_map, real_size)))?,
+                    entry.size,
                 ),
             };
-            self.header.drain(..consumed);
-            let Some((entry, size)) = outcome else {
-                return Ok(None);
-            };
             // Links, directories and devices state sizes at times, but nothing follows them.
-            if matches!(entry, Some(Entry { kind: Kind::File, .. }) | None) {
+            if entry.kind == Kind::File {
                 let whole = size.checked_next_multiple_of(BLOCK);
-                let whole = whole.ok_or_else(|| TarError::Malformed("its size is too large".to_owned()))?;
+                let whole = whole.ok_or_else(|| TarError::Malformed("its size is out of range".to_owned()))?;
                 (self.content, self.padding) = (size, whole - size);
             }
-            match entry {
-                Some(entry) => return Ok(Some(entry)),
-                // A kind nobody knows: its content is skipped like that of others.
-                None => self.skip_content()?,
-            }
-            needed = 0;
+            self.header.drain(..consumed);
+            return Ok(Some(entry));
         }
+    }
+
+    /// The name of the entry that could not be read, as far as it could.
+    pub(crate) fn name_ahead(&self) -> Option<Vec<u8>> {
+        headers::name_in_headers(&self.header)
     }
 
     /// Hands the content of the current entry to `take`, piece by piece.
@@ -223,11 +221,13 @@ impl<R: BufRead> TarReader<R> {
     }
 }
 
-/// `None` for kinds that make nothing.
-fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>) -> Result<Option<Entry>, TarError> {
+fn read_entry(
+    parsed: &ParsedEntry<'_>,
+    is_old_directory: bool,
+    sparse: Option<(Vec<SparseEntry>, u64)>,
+) -> Result<Entry, TarError> {
     let kind = match parsed.entry_type {
-        // Old archives mark directories by a slash at the end only.
-        EntryType::Regular if parsed.path.ends_with(b"/") => Kind::Directory,
+        EntryType::Regular if is_old_directory => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => Kind::File,
         EntryType::Link => Kind::HardLink,
         EntryType::Symlink => Kind::Symlink,
@@ -235,7 +235,10 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
         EntryType::Block => Kind::BlockDevice,
         EntryType::Directory => Kind::Directory,
         EntryType::Fifo => Kind::Fifo,
-        _ => return Ok(None),
+        other => {
+            let kind = headers::unknown_type(other);
+            return Err(TarError::Malformed(format!("it is of {kind}")));
+        }
     };
     let mut time = (parsed.mtime.cast_signed(), 0);
     let records = parsed.pax.unwrap_or_default();
@@ -260,7 +263,7 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
         .iter()
         .find(|(name, _)| name.as_ref() == b"security.capability")
         .map(|(_, value)| value.to_vec());
-    Ok(Some(Entry {
+    Ok(Entry {
         kind,
         path: parsed.path.to_vec(),
         link: parsed.link_target.as_deref().unwrap_or_default().to_vec(),
@@ -271,7 +274,7 @@ fn read_entry(parsed: &ParsedEntry<'_>, sparse: Option<(Vec<SparseEntry>, u64)>)
         device: (parsed.dev_major.unwrap_or(0), parsed.dev_minor.unwrap_or(0)),
         capability,
         sparse,
-    }))
+    })
 }
 
 /// Whether PAX records follow one another up to the end. Reading them ends silently where one has no length.
@@ -287,33 +290,6 @@ fn are_whole(mut records: &[u8]) -> bool {
         }
     }
     true
-}
-
-/// Whether the sizes of the headers that only say more of the next entry can be added, as the parser does: the sum of two may
-/// be too large for a number, and then looks small.
-fn sizes_can_be_added(mut headers: &[u8]) -> bool {
-    while let Some((block, rest)) = headers.split_first_chunk::<{ BLOCK as usize }>() {
-        let header = Header::from_bytes(block);
-        let kinds = [EntryType::GnuLongName, EntryType::GnuLongLink, EntryType::XHeader];
-        let size = match header.entry_size() {
-            _ if block == &[0; BLOCK as usize] => 0,
-            Ok(size) if kinds.contains(&header.entry_type()) => size,
-            _ => return true,
-        };
-        if size > u64::MAX >> 8 {
-            return false;
-        }
-        let padded = usize::try_from(size.next_multiple_of(BLOCK)).unwrap_or(usize::MAX);
-        let Some(next) = rest.get(padded..) else { return true };
-        headers = next;
-    }
-    true
-}
-
-fn too_long() -> TarError {
-    TarError::Malformed(format!(
-        "the headers of one entry are longer than {LONGEST_HEADERS} bytes"
-    ))
 }
 
 fn unreadable(key: &str, value: &[u8]) -> TarError {
@@ -417,6 +393,6 @@ mod tests {
         let size = records("29 size=18446744073709551615\n");
         let archive = [&size[..], &summed(header(b'0', 0, POSIX)), &[0; 1024]].concat();
         let (_, wrong) = read_archive(&archive[..]);
-        assert_eq!(wrong.as_deref(), Some("its size is too large"));
+        assert_eq!(wrong.as_deref(), Some("its size is out of range"));
     }
 }

@@ -225,24 +225,30 @@ fn extract(content: Arriving, layer: &Descriptor, files: &mut Extraction) -> Res
         ahead: 0,
     };
     let mut archive = TarReader::new(&mut plain);
-    let mut name = Vec::new();
-    let mut step = || -> Result<bool, Refused> {
-        let Some(entry) = archive.next()? else {
-            return Ok(false);
-        };
-        name.clone_from(&entry.path);
-        files.write(&entry, &mut archive)?;
-        Ok(true)
-    };
+    let mut last = Vec::new();
     loop {
-        match step() {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(refused) => return Err(describe(refused, layer, &name)),
-        }
+        let entry = match archive.next() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            Err(error) => {
+                let name = archive.name_ahead().unwrap_or_else(|| unnamed(&last));
+                return Err(describe(error.into(), layer, &name));
+            }
+        };
+        last.clone_from(&entry.path);
+        let written = files.write(&entry, &mut archive);
+        written.map_err(|refused| describe(refused, layer, &last))?;
     }
     archive.drain().map_err(stream_of(layer))?;
     Ok(DiffId(plain.hasher.finish()))
+}
+
+/// How an entry is called whose name could not be read.
+fn unnamed(last: &[u8]) -> Vec<u8> {
+    match last {
+        b"" => b"the first".to_vec(),
+        last => [b"the one after ", last].concat(),
+    }
 }
 
 /// Hands over what is in `source`, up to its end or the error that it ends with.
@@ -253,16 +259,26 @@ fn send(source: impl Read, mut content: Departing) {
     }
 }
 
-/// The bytes behind the compression that the first bytes show; media types are wrong at times, these are not.
+/// The bytes behind the compression that the first bytes show; media types are wrong at times, these are not. As with
+/// containerd, that includes the frames without content that `pzstd` begins with.
 pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(128 * 1024, source);
     let first = source.fill_buf()?;
     if first.starts_with(&[0x1f, 0x8b]) {
         Ok(Box::new(flate2::bufread::MultiGzDecoder::new(source)))
-    } else if first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    } else if is_zstd(first) {
         Ok(Box::new(zstd::stream::read::Decoder::with_buffer(source)?))
     } else {
         Ok(Box::new(source))
+    }
+}
+
+/// Whether a zstd frame begins there, be it one without content.
+fn is_zstd(first: &[u8]) -> bool {
+    match first {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => true,
+        [number, 0x2a, 0x4d, 0x18, ..] => number & 0xf0 == 0x50,
+        _ => false,
     }
 }
 

@@ -54,7 +54,7 @@ fn simple(bytes: &[u8]) -> Option<Vec<SeenEntry>> {
             prefix => [prefix, b"/", name].concat(),
         };
         let size = usize::try_from(number(&header[124..136])?).ok()?;
-        let has_content = kind == b'0' && !path.ends_with(b"/");
+        let has_content = kind == b'0';
         if (!has_content && size > 0) || path.is_empty() {
             return None;
         }
@@ -62,7 +62,7 @@ fn simple(bytes: &[u8]) -> Option<Vec<SeenEntry>> {
         let content = after.get(..size)?.to_vec();
         rest = after.get(padded..)?;
         seen.push(SeenEntry {
-            kind: if kind == b'0' && !has_content { b'5' } else { kind },
+            kind,
             path,
             link: text(&header[157..257]).to_vec(),
             mode: u32::try_from(number(&header[100..108])?).ok()? & 0o7777,

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Refused, step};
+use crate::headers::are_in_order;
 use crate::overlay::timestamps;
 use crate::tar_reader::{Entry, Kind, TarError, TarReader};
 use crate::{Owner, Owners};
@@ -85,9 +86,13 @@ pub(super) fn write_file<R: BufRead>(
     let outcome = match &entry.sparse {
         None => archive.content(|piece| keep(file.write_all(piece), &mut unwritten)),
         Some((map, size)) => {
+            if !are_in_order(map.iter().map(|piece| (piece.offset, piece.length)), *size) {
+                let reason = "its map has pieces that overlap, are out of order or go beyond its size";
+                return Err(Refused::Entry(reason.to_owned()));
+            }
             refuse_endless(&file, *size)?;
             keep(file.set_len(*size), &mut unwritten).map_err(TarError::from)?;
-            let mut target = SparseTarget::new(map, *size);
+            let mut target = SparseTarget::new(map);
             archive.content(|piece| keep(target.write(&file, piece), &mut unwritten))
         }
     };
@@ -122,29 +127,24 @@ struct SparseTarget<'a> {
     map: std::slice::Iter<'a, tar_core::SparseEntry>,
     offset: u64,
     left: u64,
-    size: u64,
 }
 
 impl<'a> SparseTarget<'a> {
-    fn new(map: &'a [tar_core::SparseEntry], size: u64) -> SparseTarget<'a> {
+    fn new(map: &'a [tar_core::SparseEntry]) -> SparseTarget<'a> {
         SparseTarget {
             map: map.iter(),
             offset: 0,
             left: 0,
-            size,
         }
     }
 
     fn write(&mut self, file: &File, mut bytes: &[u8]) -> std::io::Result<()> {
-        let invalid = |text: &str| Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text.to_owned()));
         while !bytes.is_empty() {
             if self.left == 0 {
                 let Some(next) = self.map.next() else {
-                    return invalid("more content than its map has room for");
+                    let text = "more content than its map has room for";
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
                 };
-                if next.offset.checked_add(next.length).is_none_or(|end| end > self.size) {
-                    return invalid("its map goes beyond its size");
-                }
                 (self.offset, self.left) = (next.offset, next.length);
                 continue;
             }

@@ -54,6 +54,12 @@ fn can_own() -> bool {
     root
 }
 
+/// What is said of an error and of what is behind it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn key(text: &str) -> CacheKey {
     CacheKey(Digest::of(text.as_bytes()))
 }

@@ -47,6 +47,12 @@ impl Raw {
         self.entry_with(name, kind, link, content, |_| {})
     }
 
+    /// A block as it is.
+    pub(crate) fn block(mut self, block: [u8; 512]) -> Raw {
+        self.bytes.extend(block);
+        self
+    }
+
     pub(crate) fn file(self, name: &str, content: &str) -> Raw {
         self.entry(name.as_bytes(), b'0', b"", content.as_bytes())
     }

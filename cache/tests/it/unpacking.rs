@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use oci::{Descriptor, DiffId, Digest, media_type};
 
+use crate::raw::Raw;
 use crate::{Archive, can_mount, can_own, new_store, read};
 
 #[test]
@@ -84,6 +85,70 @@ fn nothing_escapes_the_directory_of_a_layer() {
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "untouched");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::metadata(outside.join("file")).unwrap().nlink(), 1);
+    }
+}
+
+#[test]
+fn what_a_link_leads_to_is_made_inside() {
+    if !can_own() {
+        return;
+    }
+    let (_root, store) = new_store();
+    let layer = Archive::new()
+        .directory("d/")
+        .symlink("d/x", "../opt/./q")
+        .symlink("opt", "/usr/../var/opt")
+        .file("d/x/e/c", "1")
+        .file("d/x/f", "2")
+        .unpack(&store, None)
+        .unwrap();
+    let made = layer.directory().join("var/opt/q");
+    assert_eq!(fs::read_to_string(made.join("e/c")).unwrap(), "1");
+    assert_eq!(fs::read_to_string(made.join("f")).unwrap(), "2");
+    assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o755);
+    for link in ["d/x", "opt"] {
+        let kept = fs::symlink_metadata(layer.directory().join(link)).unwrap();
+        assert!(kept.is_symlink(), "{link}");
+    }
+}
+
+#[test]
+fn a_slash_makes_a_directory_only_of_what_has_no_type() {
+    if !can_own() {
+        return;
+    }
+    let (_root, store) = new_store();
+    let bytes = Raw::new()
+        .entry(b"old/", 0, b"", b"")
+        .file("file/", "1")
+        .file("last", "2")
+        .bytes();
+    let (descriptor, diff_id) = (Descriptor::of(media_type::LAYER, &bytes), DiffId(Digest::of(&bytes)));
+    let layer = store.unpack(None, &descriptor, diff_id, &bytes[..], &|_| {}).unwrap();
+    assert!(layer.directory().join("old").is_dir());
+    assert_eq!(fs::read_to_string(layer.directory().join("file")).unwrap(), "1");
+    assert_eq!(fs::read_to_string(layer.directory().join("last")).unwrap(), "2");
+}
+
+/// As `pzstd` writes them: in several frames, and before each one without content that tells its size.
+#[test]
+fn zstd_frames_without_content_may_be_anywhere() {
+    if !can_own() {
+        return;
+    }
+    let plain = Archive::new().file("a", "1").file("b", "2").bytes();
+    let diff_id = DiffId(Digest::of(&plain));
+    let mut bytes = Vec::new();
+    for (number, piece) in plain.chunks(700).enumerate() {
+        bytes.extend([0x50 + number as u8 % 16, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4]);
+        bytes.extend(zstd::encode_all(piece, 1).unwrap());
+    }
+    bytes.extend([0x5f, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]);
+    for media_type in [media_type::LAYER_ZSTD, media_type::LAYER_GZIP] {
+        let (_root, store) = new_store();
+        let descriptor = Descriptor::of(media_type, &bytes);
+        let layer = store.unpack(None, &descriptor, diff_id, &bytes[..], &|_| {}).unwrap();
+        assert_eq!(fs::read_to_string(layer.directory().join("b")).unwrap(), "2");
     }
 }
 

@@ -12,6 +12,7 @@ mod reader;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 
+use cache::headers;
 use rustix::fs::{FileType, Mode, Timespec};
 use tar_core::EntryType;
 
@@ -102,9 +103,16 @@ pub(super) fn unpack(
             if cancel() {
                 return Err(FilesError::Cancelled);
             }
-            match unpacking.reader.next().map_err(&broken)? {
-                Some(header) => unpacking.entry(&header, &broken)?,
-                None => return Ok(()),
+            match unpacking.reader.next() {
+                Ok(Some(header)) => unpacking.entry(&header, &broken)?,
+                Ok(None) => return Ok(()),
+                Err(reason) => {
+                    let name = unpacking.reader.name_ahead();
+                    return Err(broken(match name {
+                        Some(name) => format!("entry {}: {reason}", shown(&name)),
+                        None => reason,
+                    }));
+                }
             }
         }
     });
@@ -122,6 +130,12 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     fn entry(&mut self, header: &Header, broken: &dyn Fn(String) -> FilesError) -> Result<(), FilesError> {
         let cleaned = clean(&header.path);
+        if cleaned.is_empty() && header.kind != EntryType::Directory {
+            let name = shown(&header.path);
+            return Err(broken(format!(
+                "entry {name} would replace the directory it is put into"
+            )));
+        }
         if cleaned.is_empty() {
             return Ok(());
         }
@@ -149,7 +163,10 @@ impl Unpacking<'_> {
             EntryType::Fifo => self.node(&path, header, FileType::Fifo),
             EntryType::Char => self.node(&path, header, FileType::CharacterDevice),
             EntryType::Block => self.node(&path, header, FileType::BlockDevice),
-            other => Err(broken(format!("{} is of the unknown type {other:?}", shown(&cleaned)))),
+            other => {
+                let kind = headers::unknown_type(other);
+                Err(broken(format!("{} is of {kind}", shown(&cleaned))))
+            }
         }
     }
 
@@ -250,11 +267,11 @@ impl Unpacking<'_> {
                 "{path} has {size} bytes with its holes, and the disk has {free} free"
             )));
         }
+        if !headers::are_in_order(sparse.parts.iter().copied(), sparse.size) {
+            return Err(broken(format!("the map of the sparse file {} is wrong", shown(path))));
+        }
         rustix::fs::ftruncate(file, sparse.size).at("write", path)?;
         for (offset, length) in &sparse.parts {
-            if offset.checked_add(*length).is_none_or(|end| end > sparse.size) {
-                return Err(broken(format!("the map of the sparse file {} is wrong", shown(path))));
-            }
             rustix::fs::seek(file, rustix::fs::SeekFrom::Start(*offset)).at("write", path)?;
             copy(&mut self.reader, *length)?;
         }

@@ -8,6 +8,10 @@ use crate::raw::Raw;
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn headers_that_lie_are_refused() {
     let file = || Raw::new().file("a", "1");
+    let zeros = |count: usize| {
+        let raw = (0..count).fold(file(), |raw, _| raw.block([0; 512]));
+        raw.file("b", "2")
+    };
     let field = |from: usize, value: &'static [u8]| {
         Raw::new().entry_with(b"x", b'0', b"", b"", move |block| {
             block[from..from + value.len()].copy_from_slice(value);
@@ -21,8 +25,8 @@ fn headers_that_lie_are_refused() {
         ),
         (
             "pax size below nothing",
-            Raw::new().pax("size", b"-1").file("x", ""),
-            Refused("size"),
+            file().pax("size", b"-1").file("x", ""),
+            Refused("entry `x`: its size is `-1`"),
         ),
         (
             "pax size of all",
@@ -139,13 +143,50 @@ fn headers_that_lie_are_refused() {
             Raw::new().long(b'L', b"a\0").long(b'L', b"b\0").file("x", ""),
             Refused("duplicate"),
         ),
-        ("a size below nothing", field(124, &[0xff; 12]), Refused("")),
+        (
+            "a size below nothing",
+            field(124, &[0xff; 12]),
+            Refused("entry `x`: its size is negative"),
+        ),
+        (
+            "a size of 81 bits",
+            field(124, b"\x80\x01\0\0\0\0\0\0\0\0\0\0"),
+            Refused("entry `x`: its size is out of range"),
+        ),
+        (
+            "a time of 81 bits",
+            field(136, b"\x80\x01\0\0\0\0\0\0\0\0\0\0"),
+            Refused("its time is out of range"),
+        ),
+        (
+            "records of a size of 81 bits",
+            Raw::new().entry_with(b"x", b'x', b"", b"", |block| {
+                block[124..136].copy_from_slice(b"\x80\x01\0\0\0\0\0\0\0\0\0\0");
+            }),
+            Refused("its size is out of range"),
+        ),
+        (
+            "a long name of which little is right",
+            Raw::new()
+                .pax("path", &[b'n'; 200])
+                .entry_with(b"x", b'0', b"", b"", |block| block[124] = b'q'),
+            Refused("entry `nnnn"),
+        ),
+        (
+            "a device of letters",
+            Raw::new().entry_with(b"x", b'3', b"", b"", |block| block[329] = b'q'),
+            Refused("entry `x`: a number in its header is `q"),
+        ),
         (
             "a size of all",
             field(124, b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"),
             Refused(""),
         ),
-        ("a size of letters", field(124, b"aaaaaaaaaaa\0"), Refused("")),
+        (
+            "a size of letters",
+            field(124, b"aaaaaaaaaaa\0"),
+            Refused("entry `x`: a number in its header is `aaaaaaaaaaa`"),
+        ),
         ("a user below nothing", field(108, &[0xff; 8]), Refused("")),
         (
             "a user too large",
@@ -173,14 +214,26 @@ fn headers_that_lie_are_refused() {
         ("nothing", Raw::new().cut(0), Harmless),
         ("noise behind the end", file().tail(&[7; 5000]), Harmless),
         (
-            "unknown kinds",
-            Raw::new()
-                .entry(b"x", b'V', b"", b"")
-                .entry(b"y", b'M', b"", b"12")
-                .entry(b"z", b'D', b"", b"")
-                .entry(b"w", 0xff, b"", b"1"),
-            Harmless,
+            "a kind that nobody knows",
+            file().entry(b"z", b'Z', b"", b"12"),
+            Refused("entry `z`: it is of the unknown type `Z`"),
         ),
+        (
+            "a list of names of a directory",
+            Raw::new().entry(b"z", b'D', b"", b""),
+            Refused("unknown type `D`"),
+        ),
+        (
+            "a kind that is no letter",
+            Raw::new().entry(b"w", 0xff, b"", b"1"),
+            Refused("unknown type 255"),
+        ),
+        (
+            "a block of zeros, and more",
+            zeros(1),
+            Refused("a single block of zeros"),
+        ),
+        ("the end, and more", zeros(2), Harmless),
         (
             "a directory with content",
             Raw::new()
@@ -212,7 +265,7 @@ fn maps_of_holes_are_not_believed() {
         (
             "a map beyond the file",
             sparse("0,1,5000,1", "2000", "ab"),
-            Refused("beyond its size"),
+            Refused("go beyond its size"),
         ),
         (
             "a map beyond all",
@@ -220,7 +273,21 @@ fn maps_of_holes_are_not_believed() {
             Refused(""),
         ),
         ("a map without room", sparse("0,1", "2000", "abcd"), Refused("room")),
-        ("a map that overlaps", sparse("0,2,1,2", "2000", "abcd"), Harmless),
+        (
+            "a map that overlaps",
+            sparse("0,2,1,2", "2000", "abcd"),
+            Refused("overlap"),
+        ),
+        (
+            "a map out of order",
+            sparse("1000,1,0,1", "2000", "ab"),
+            Refused("out of order"),
+        ),
+        (
+            "a map with nothing at its end",
+            sparse("0,2,2000,0", "2000", "ab"),
+            Harmless,
+        ),
         ("a map of words", sparse("a,b", "2000", "ab"), Refused("")),
         ("half a map", sparse("0", "2000", "ab"), Refused("")),
         (

@@ -2,9 +2,10 @@
 
 use std::io::Read;
 
+use cache::headers::{self, LONGEST_HEADERS};
 use rustix::fs::Timespec;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
-use tar_core::{EntryType, Header as Block, PaxExtensions};
+use tar_core::{EntryType, PaxExtensions};
 
 use super::time;
 use crate::files::error::FilesError;
@@ -13,9 +14,6 @@ const BLOCK: u64 = 512;
 
 /// Room for headers and for pieces of contents.
 const ROOM: usize = 128 * 1024;
-
-/// No entry of a true archive has longer headers, with its names, attributes and holes. Some forms have no end of their own.
-const LONGEST_HEADERS: usize = 2 << 20;
 
 /// What an archive says of an entry.
 #[derive(Debug)]
@@ -83,24 +81,29 @@ impl<R: Read> Reader<R> {
             if self.start == self.end {
                 return Ok(None);
             }
-            if !sizes_can_be_added(&self.buffer[self.start..self.end]) {
-                return Err(too_long());
-            }
-            let (header, used) = match self.parser.parse(&self.buffer[self.start..self.end]) {
-                Err(error) => return Err(error.to_string()),
+            let there = &self.buffer[self.start..self.end];
+            headers::check_headers(there)?;
+            let (header, used) = match self.parser.parse(there) {
+                Err(error) => return Err(headers::parse_failure(&error)),
                 Ok(ParseEvent::NeedData { min_bytes }) => {
                     if self.ended {
                         return Err("it ends in the middle of a header".to_owned());
                     }
                     wanted = min_bytes.max(self.end - self.start + 1);
                     if wanted > LONGEST_HEADERS {
-                        return Err(too_long());
+                        return Err(headers::too_long_headers());
                     }
                     continue;
                 }
                 Ok(ParseEvent::End { .. }) => return Ok(None),
                 Ok(ParseEvent::GlobalExtensions { consumed, .. }) => (None, consumed),
-                Ok(ParseEvent::Entry { consumed, entry }) => (Some(Header::of(&entry, None)?), consumed),
+                Ok(ParseEvent::Entry { consumed, entry }) => {
+                    let mut header = Header::of(&entry, None)?;
+                    if header.kind == EntryType::Regular && headers::is_old_directory(there, &header.path) {
+                        header.kind = EntryType::Directory;
+                    }
+                    (Some(header), consumed)
+                }
                 Ok(ParseEvent::SparseEntry {
                     consumed,
                     entry,
@@ -112,15 +115,20 @@ impl<R: Read> Reader<R> {
                     (Some(Header::of(&entry, Some(sparse))?), consumed)
                 }
             };
+            if let Some(header) = &header {
+                let whole = header.size.checked_next_multiple_of(BLOCK);
+                self.left = whole.ok_or("its size is out of range")?;
+            }
             self.start += used;
-            if let Some(header) = header {
-                self.left = header
-                    .size
-                    .checked_next_multiple_of(BLOCK)
-                    .ok_or("a size is too large")?;
-                return Ok(Some(header));
+            if header.is_some() {
+                return Ok(header);
             }
         }
+    }
+
+    /// The name of the entry that could not be read, as far as it could.
+    pub(super) fn name_ahead(&self) -> Option<Vec<u8>> {
+        headers::name_in_headers(&self.buffer[self.start..self.end])
     }
 
     /// Gives `length` bytes of the contents, in pieces.
@@ -219,34 +227,10 @@ impl Header {
     }
 }
 
-/// Whether the sizes of the headers that only say more of the next entry can be added, as the parser does: the sum of two may
-/// be too large for a number, and then looks small.
-fn sizes_can_be_added(mut headers: &[u8]) -> bool {
-    while let Some((block, rest)) = headers.split_first_chunk::<{ BLOCK as usize }>() {
-        let header = Block::from_bytes(block);
-        let kinds = [EntryType::GnuLongName, EntryType::GnuLongLink, EntryType::XHeader];
-        let size = match header.entry_size() {
-            _ if block == &[0; BLOCK as usize] => 0,
-            Ok(size) if kinds.contains(&header.entry_type()) => size,
-            _ => return true,
-        };
-        if size > u64::MAX >> 8 {
-            return false;
-        }
-        let padded = usize::try_from(size.next_multiple_of(BLOCK)).unwrap_or(usize::MAX);
-        let Some(next) = rest.get(padded..) else { return true };
-        headers = next;
-    }
-    true
-}
-
-fn too_long() -> String {
-    format!("the headers of one entry are longer than {LONGEST_HEADERS} bytes")
-}
-
 /// The time of the PAX record, which has parts of a second, else that of the header.
 fn modified(entry: &ParsedEntry<'_>) -> Timespec {
-    let records = entry.pax.map(PaxExtensions::new).into_iter().flatten().flatten();
+    let records = entry.pax.map(PaxExtensions::new).into_iter().flatten();
+    let records = records.map_while(Result::ok);
     let exact = records.filter(|record| record.key_bytes() == b"mtime").last();
     exact
         .and_then(|record| parse_time(record.value_bytes()))

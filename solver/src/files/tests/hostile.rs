@@ -174,6 +174,47 @@ fn archives_stay_where_they_are_put() {
             Refused("owner"),
         ),
         (
+            "a kind that nobody knows",
+            Raw::new().file("a", "").entry(b"z", b'Z', b"", b"12"),
+            Refused("z is of the unknown type `Z`"),
+        ),
+        (
+            "a size below nothing",
+            Raw::new()
+                .file("a", "")
+                .entry_with(b"x", b'0', b"", b"", |block| block[124..136].fill(0xff)),
+            Refused("entry /x: its size is negative"),
+        ),
+        (
+            "a size of letters",
+            Raw::new()
+                .file("a", "")
+                .entry_with(b"x", b'0', b"", b"", |block| block[124..130].fill(b'q')),
+            Refused("entry /x: a number in its header is `qqqqqq"),
+        ),
+        (
+            "a block of zeros, and more",
+            Raw::new().file("a", "").block([0; 512]).file("b", ""),
+            Refused("a single block of zeros"),
+        ),
+        (
+            "a file in place of all",
+            Raw::new().file("a", "").file("/", "evil"),
+            Refused("would replace"),
+        ),
+        (
+            "a link in place of all",
+            Raw::new().symlink("/", &out).file("file", "evil"),
+            Refused("would replace"),
+        ),
+        (
+            "a directory in place of all",
+            Raw::new().directory("/").file("a", ""),
+            Harmless,
+        ),
+        ("a map that overlaps", sparse("0,2,1,2", "2000"), Refused("wrong")),
+        ("a map out of order", sparse("1000,1,0,1", "2000"), Refused("wrong")),
+        (
             "half a header",
             Raw::new().file("a", "").file("x", "").cut(1000),
             Refused("middle of a header"),
@@ -232,6 +273,18 @@ fn archives_stay_where_they_are_put() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_slash_makes_a_directory_only_of_what_has_no_type() {
+    if !is_root() {
+        return;
+    }
+    let archive = Raw::new().file("a", "").entry(b"old/", 0, b"", b"").file("new/", "N");
+    let to = tree(&[]);
+    add(&archive.bytes(), to.path()).unwrap();
+    assert!(to.path().join("o/old").is_dir());
+    assert_eq!(fs::read_to_string(to.path().join("o/new")).unwrap(), "N");
 }
 
 #[test]
