@@ -84,7 +84,9 @@ async fn what_is_pushed_comes_back_the_same() {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     layer[..16].copy_from_slice(&stamp.as_nanos().to_le_bytes());
-    let config = ImageConfig::scratch(&amd64()).to_bytes();
+    let mut config = ImageConfig::scratch(&amd64());
+    config.rootfs.diff_ids = vec![oci::DiffId(oci::Digest::of(&layer))];
+    let config = config.to_bytes();
     let mut descriptors = Vec::new();
     for (media_type, bytes) in [(media_type::CONFIG, &config), (media_type::LAYER, &layer)] {
         let descriptor = Descriptor::of(media_type, bytes);
