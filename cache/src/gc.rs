@@ -22,6 +22,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,8 +139,11 @@ impl Store {
         for item in items {
             if item.usage.kind == UsageKind::CacheDirectory {
                 let lock = self.path("caches").join(&item.usage.id).join("lock");
-                let is_locked =
-                    File::open(&lock).is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
+                // What cannot be looked at may be in use.
+                let is_locked = match File::open(&lock) {
+                    Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err(),
+                    Err(error) => error.kind() != io::ErrorKind::NotFound,
+                };
                 item.held = is_locked || !sizes.contains_key(&item.usage.id);
             }
         }
