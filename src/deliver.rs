@@ -268,10 +268,11 @@ impl Delivery {
     async fn push(&self, bundle: &Bundle, names: &[Reference], step: &Step) -> Result<(), CommandError> {
         let client = self.images.client().await;
         let client = client.map_err(|error| CommandError::failed("failed to push").because(&error))?;
+        let told = Told::to(step.meter(), None);
         if let Some(lead) = &self.lead {
-            lead.settle().await;
+            lead.settle(&told).await;
         }
-        let pushed = export::to_registry(&self.store, bundle, names, client, &Told::to(step.meter(), None)).await;
+        let pushed = export::to_registry(&self.store, bundle, names, client, &told).await;
         pushed.map_err(|error| CommandError::failed(&error).because(&error))
     }
 

@@ -5,11 +5,15 @@
 //! was sent for a build that fails then; registries remove such blobs by and by. What fails here is met again by the output,
 //! which waits for a blob that is under way and sends none that is there.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cache::{Compression, Store};
+use export::Progress;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use oci::{Descriptor, End, Growing, Reference};
+use oci::{Descriptor, End, Growing, Push as _, Reference};
 use registry::Client;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
@@ -18,6 +22,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// So many layers are on their way at the same time; the rest of a registry's connections are for who waits.
 const SENT_AT_ONCE: usize = 2;
+/// How often whoever waits is told how far it is.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// The way to the registries. Clones share it, and the last one that is dropped leaves it.
 #[derive(Clone)]
@@ -30,6 +36,15 @@ struct Shared {
     under_way: TaskTracker,
     sending: AbortHandle,
     compression: Compression,
+    moved: Arc<Moved>,
+}
+
+/// How far everything is, for whoever comes to wait for it.
+#[derive(Default)]
+struct Moved {
+    /// Bytes so far, and of how many, by what is told of.
+    items: Mutex<BTreeMap<String, (u64, Option<u64>)>>,
+    growing: Mutex<Vec<(Arc<Growing>, u64)>>,
 }
 
 /// A layer to be sent.
@@ -47,10 +62,17 @@ impl Lead {
         client: impl Future<Output = Option<Client>> + Send + 'static,
     ) -> Lead {
         let (queue, layers) = unbounded_channel();
-        let store = store.clone();
+        let (store, moved) = (store.clone(), Arc::new(Moved::default()));
+        let noted = Arc::clone(&moved);
         let sending = tokio::spawn(async move {
             if let Some(client) = client.await {
-                send_layers(&store, &client, &names, layers).await;
+                let way = Way {
+                    store: &store,
+                    client: &client,
+                    names: &names,
+                    moved: &noted,
+                };
+                way.send_layers(layers).await;
             }
         });
         let under_way = TaskTracker::new();
@@ -62,6 +84,7 @@ impl Lead {
                 under_way,
                 sending: sending.abort_handle(),
                 compression,
+                moved,
             }),
         }
     }
@@ -81,9 +104,13 @@ impl Lead {
         self.queue(Layer::Growing(Arc::clone(layer)));
     }
 
-    /// Waits until nothing is under way. No layer may be in the making.
-    pub(crate) async fn settle(&self) {
-        self.shared.under_way.wait().await;
+    /// Waits until nothing is under way, and tells `progress` of what is. No layer may be in the making.
+    pub(crate) async fn settle(&self, progress: &dyn Progress) {
+        let waiting = self.shared.under_way.wait();
+        tokio::pin!(waiting);
+        while tokio::time::timeout(GLANCE, &mut waiting).await.is_err() {
+            self.shared.moved.tell(progress);
+        }
     }
 
     fn queue(&self, layer: Layer) {
@@ -98,49 +125,100 @@ impl Drop for Shared {
     }
 }
 
-async fn send_layers(
-    store: &Store,
-    client: &Client,
-    names: &[Reference],
-    layers: UnboundedReceiver<(Layer, TaskTrackerToken)>,
-) {
-    let layers = stream::unfold(layers, |mut layers| async {
-        layers.recv().await.map(|layer| (layer, layers))
-    });
-    // Where one cannot be sent the others cannot, either: the output shall not have to wait for that.
-    let _ = layers
-        .map(Ok)
-        .try_for_each_concurrent(SENT_AT_ONCE, |(layer, under_way)| async move {
-            let sent = send_layer(store, client, names, layer).await;
-            drop(under_way);
-            sent
-        })
-        .await;
+impl Moved {
+    fn tell(&self, progress: &dyn Progress) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is done is told of once.
+        items.retain(|item, (bytes, total)| {
+            let is_done = Some(*bytes) == *total;
+            progress.moved(item, *bytes, *total, is_done);
+            !is_done
+        });
+        drop(items);
+        for (layer, bytes) in self.growing.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(End::Blob(digest)) = layer.end() {
+                progress.moved(&export::item_of(digest), *bytes, Some(layer.length()), false);
+            }
+        }
+    }
+
+    /// Notes bytes of a layer that is sent while it grows.
+    fn left(&self, layer: &Arc<Growing>, bytes: u64) {
+        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        match growing.iter_mut().find(|(known, _)| Arc::ptr_eq(known, layer)) {
+            Some((_, sum)) => *sum += bytes,
+            None => growing.push((Arc::clone(layer), bytes)),
+        }
+    }
+
+    /// Of what has grown, the digest is known, and the rest is told under it.
+    fn forget(&self, layer: &Arc<Growing>) {
+        let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        growing.retain(|(known, _)| !Arc::ptr_eq(known, layer));
+    }
 }
 
-async fn send_layer(store: &Store, client: &Client, names: &[Reference], layer: Layer) -> Result<(), export::Error> {
-    let layer = match layer {
-        Layer::Whole(layer) => layer,
-        Layer::Growing(growing) => match grown(client, names, &growing).await {
-            Some(layer) => layer,
-            // Whoever made it has said why.
-            None => return Ok(()),
-        },
-    };
-    export::layer_to_registries(store, names, &layer, client).await
+impl Progress for Moved {
+    fn moved(&self, item: &str, current: u64, total: Option<u64>, _: bool) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.insert(item.to_owned(), (current, total));
+    }
 }
 
-/// Sends a layer as it grows to each registry, where other repositories than the first are given it then. What it became.
-async fn grown(client: &Client, names: &[Reference], growing: &Arc<Growing>) -> Option<Descriptor> {
-    use oci::Push as _;
+/// What is sent where.
+struct Way<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    names: &'a [Reference],
+    moved: &'a Moved,
+}
 
-    let is_first =
-        |(place, name): &(usize, &Reference)| names[..*place].iter().all(|other| other.host() != name.host());
-    let firsts = names.iter().enumerate().filter(is_first);
-    let sending = firsts.map(|(_, name)| client.push_growing(name, growing));
-    futures_util::future::join_all(sending).await;
-    match growing.end() {
-        Some(End::Blob(digest)) => Some(Descriptor::new("", digest, growing.length())),
-        Some(End::GivenUp) | None => None,
+impl Way<'_> {
+    async fn send_layers(&self, layers: UnboundedReceiver<(Layer, TaskTrackerToken)>) {
+        let layers = stream::unfold(layers, |mut layers| async {
+            layers.recv().await.map(|layer| (layer, layers))
+        });
+        // Where one cannot be sent the others cannot, either: the output shall not have to wait for that.
+        let _ = layers
+            .map(Ok)
+            .try_for_each_concurrent(SENT_AT_ONCE, |(layer, under_way)| async move {
+                let sent = self.send(layer).await;
+                drop(under_way);
+                sent
+            })
+            .await;
+    }
+
+    async fn send(&self, layer: Layer) -> Result<(), export::Error> {
+        let layer = match layer {
+            Layer::Whole(layer) => layer,
+            Layer::Growing(growing) => match self.grown(&growing).await {
+                Some(layer) => layer,
+                // Whoever made it has said why.
+                None => return Ok(()),
+            },
+        };
+        export::layer_to_registries(self.store, self.names, &layer, self.client, self.moved).await
+    }
+
+    /// Sends a layer as it grows to each registry, where other repositories than the first are given it then. What it
+    /// became.
+    async fn grown(&self, layer: &Arc<Growing>) -> Option<Descriptor> {
+        let names = self.names;
+        let is_first =
+            |(place, name): &(usize, &Reference)| names[..*place].iter().all(|other| other.host() != name.host());
+        let firsts = names.iter().enumerate().filter(is_first);
+        // Of several registries the first is told of.
+        let sent = |bytes| self.moved.left(layer, bytes);
+        let sending = firsts.map(|(place, name)| {
+            let told: &(dyn Fn(u64) + Send + Sync) = if place == 0 { &sent } else { &|_| {} };
+            self.client.push_growing(name, layer, told)
+        });
+        join_all(sending).await;
+        self.moved.forget(layer);
+        match layer.end() {
+            Some(End::Blob(digest)) => Some(Descriptor::new("", digest, layer.length())),
+            Some(End::GivenUp) | None => None,
+        }
     }
 }

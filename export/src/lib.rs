@@ -58,7 +58,7 @@ pub use receipt::{Receipt, metadata_json};
 pub use to_directory::{Skipped, Stale, to_directory};
 pub use to_docker::to_docker_archive;
 pub use to_layout::{to_layout_archive, to_layout_directory};
-pub use to_registry::{layer_to_registries, to_registry};
+pub use to_registry::{item_of, layer_to_registries, to_registry};
 pub use to_store::to_store;
 pub use to_tar::to_tar;
 pub use tree::{Tree, refuse_collisions};

@@ -64,21 +64,15 @@ pub async fn layer_to_registries(
     names: &[Reference],
     layer: &Descriptor,
     push: &dyn Push,
+    progress: &dyn Progress,
 ) -> Result<(), Error> {
     let places = store.places(&[layer.digest])?.into_iter().next();
     let mut from = places.map_or_else(Vec::new, |(_, from)| from);
     for name in names {
-        push_blob(store, name, (layer, &from), push, &Unwatched).await?;
+        push_blob(store, name, (layer, &from), push, progress).await?;
         from.insert(0, name.clone());
     }
     Ok(())
-}
-
-/// Nobody looks on.
-struct Unwatched;
-
-impl Progress for Unwatched {
-    fn moved(&self, _: &str, _: u64, _: Option<u64>, _: bool) {}
 }
 
 /// Puts a manifest or an index under a name.
@@ -127,7 +121,7 @@ async fn push_blob(
     push: &dyn Push,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let item = format!("pushing {}", blob.digest);
+    let item = item_of(blob.digest);
     let found = push.find_blob(name, blob, from).await;
     if found.map_err(|source| failed(name, source))? {
         progress.moved(&item, blob.size, Some(blob.size), true);
@@ -148,6 +142,12 @@ async fn push_blob(
         .map_err(|source| failed(name, source))?;
     progress.moved(&item, blob.size, Some(blob.size), true);
     Ok(())
+}
+
+/// What progress of a blob is told under.
+#[must_use]
+pub fn item_of(blob: Digest) -> String {
+    format!("pushing {blob}")
 }
 
 fn failed(name: &Reference, source: oci::PortError) -> Error {

@@ -173,8 +173,13 @@ pub trait Push: Send + Sync {
 
     /// Sends a blob to the repository of `name` while it is being made. `false` is a blob that was not sent, or not to its
     /// end, for whatever reason: it may be small, or have been given up, and [`Push::find_blob`] and [`Push::push_blob`]
-    /// have yet to see to it.
-    fn push_growing<'a>(&'a self, _name: &'a Reference, _blob: &'a Arc<Growing>) -> BoxFuture<'a, bool> {
+    /// have yet to see to it. `sent` is told of bytes as they leave.
+    fn push_growing<'a>(
+        &'a self,
+        _name: &'a Reference,
+        _blob: &'a Arc<Growing>,
+        _sent: &'a (dyn Fn(u64) + Send + Sync),
+    ) -> BoxFuture<'a, bool> {
         Box::pin(std::future::ready(false))
     }
 

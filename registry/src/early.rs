@@ -20,12 +20,12 @@ use reqwest::{Method, StatusCode};
 
 use crate::client::{Ask, Body, Client};
 use crate::error::Error;
-use crate::push::{BLOB_TYPE, check_digest};
+use crate::push::{BLOB_TYPE, Progress, check_digest};
 use crate::pushes::{Begun, Standing};
 use crate::repository::{Action, Repository};
 use crate::retry::Contact;
 use crate::sending::{held, move_on};
-use crate::upload::Trickle;
+use crate::upload::{Leaving as _, Trickle};
 
 /// What is smaller is whole before it would have left.
 const LEAST: u64 = 8 << 20;
@@ -34,7 +34,7 @@ pub(crate) const GLANCE: Duration = Duration::from_millis(10);
 
 impl Client {
     /// Whether the blob is in the repository now, all of it.
-    pub(crate) async fn send_early(&self, name: &Reference, blob: &Arc<Growing>) -> bool {
+    pub(crate) async fn send_early(&self, name: &Reference, blob: &Arc<Growing>, mut progress: Progress<'_>) -> bool {
         let Ok(repository) = self.repository(name) else {
             return false;
         };
@@ -47,7 +47,7 @@ impl Client {
         let trickle = Trickle::of(blob);
         let mut flight = trace::flight_of("push early", &repository.path);
         let streamed = tokio::select! {
-            streamed = self.stream(&repository, &mut begun, &trickle) => Some(streamed),
+            streamed = progress.while_sending(&trickle, self.stream(&repository, &mut begun, &trickle)) => Some(streamed),
             () = self.turns_out_to_be_there(&repository, &trickle) => None,
         };
         flight.bytes(trickle.sent());

@@ -14,7 +14,7 @@ use crate::pushes::{Begun, Standing};
 use crate::repository::{Action, Repository};
 use crate::retry::Contact;
 use crate::sending::Sending;
-use crate::upload::Upload;
+use crate::upload::{Leaving, Upload};
 
 pub(crate) const BLOB_TYPE: &str = "application/octet-stream";
 /// Where registries say how small a chunk may be.
@@ -68,8 +68,13 @@ impl Push for Client {
         })
     }
 
-    fn push_growing<'a>(&'a self, name: &'a Reference, blob: &'a Arc<Growing>) -> BoxFuture<'a, bool> {
-        Box::pin(self.send_early(name, blob))
+    fn push_growing<'a>(
+        &'a self,
+        name: &'a Reference,
+        blob: &'a Arc<Growing>,
+        sent: &'a (dyn Fn(u64) + Send + Sync),
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(self.send_early(name, blob, Progress { told: 0, sent }))
     }
 
     fn at_once(&self) -> usize {
@@ -309,7 +314,7 @@ impl Client {
 
 impl Progress<'_> {
     /// Waits for `sending`, telling meanwhile how far `upload` is.
-    pub(crate) async fn while_sending<T>(&mut self, upload: &Upload, sending: impl Future<Output = T>) -> T {
+    pub(crate) async fn while_sending<T>(&mut self, upload: &impl Leaving, sending: impl Future<Output = T>) -> T {
         tokio::pin!(sending);
         loop {
             let ended = tokio::time::timeout(REPORT, &mut sending).await;

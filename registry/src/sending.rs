@@ -22,7 +22,7 @@ use crate::push::{BLOB_TYPE, Progress, check_digest, upload_place};
 use crate::pushes::Begun;
 use crate::repository::{Action, Repository};
 use crate::retry::Contact;
-use crate::upload::Upload;
+use crate::upload::{Leaving as _, Upload};
 
 /// So much progress makes up for earlier failures.
 const PROGRESS: u64 = 1 << 20;

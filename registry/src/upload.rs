@@ -33,6 +33,12 @@ pub(crate) struct Upload {
     sent: Arc<AtomicU64>,
 }
 
+/// Of which it is known how much has left.
+pub(crate) trait Leaving {
+    /// Up to where it has left in the current try.
+    fn sent(&self) -> u64;
+}
+
 /// What one request carries of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece<'a> {
@@ -67,11 +73,6 @@ impl Upload {
         self.size
     }
 
-    /// Up to where the file has left in the current try.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
     /// At most `length` bytes from `from` on.
     pub(crate) fn piece(&self, from: u64, length: u64) -> Piece<'_> {
         Piece {
@@ -79,6 +80,18 @@ impl Upload {
             from,
             length: length.min(self.size.saturating_sub(from)),
         }
+    }
+}
+
+impl Leaving for Upload {
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Leaving for Trickle {
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -145,11 +158,6 @@ impl Trickle {
 
     pub(crate) fn blob(&self) -> &Growing {
         &self.blob
-    }
-
-    /// How much has left in the current try.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
     }
 
     /// A body from the first byte on, which ends where the blob does, and breaks if there will be none.

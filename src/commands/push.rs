@@ -59,8 +59,9 @@ async fn push(
         let lead = Lead::start(store, (names.to_vec(), compression), ready(Some(client.clone())));
         let told = Told::to(step.meter(), Some(lead.clone()));
         let bundle = compressed(store, bundle, (compression, args.force_compression), told).await?;
-        lead.settle().await;
-        export::to_registry(store, &bundle, names, &client, &Told::to(step.meter(), None)).await?;
+        let told = Told::to(step.meter(), None);
+        lead.settle(&told).await;
+        export::to_registry(store, &bundle, names, &client, &told).await?;
         Ok::<_, export::Error>(bundle.root.digest)
     };
     match sent.await {

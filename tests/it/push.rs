@@ -345,6 +345,29 @@ fn a_large_layer_leaves_while_it_is_compressed() {
 }
 
 #[test]
+fn a_large_layer_on_a_slow_way_is_told_of() {
+    let slow = Faults::none().on("PATCH", "/uploads/", Fault::Throttle(8 << 20));
+    let Some(site) = Site::start(slow) else { return };
+    let workshop = Workshop::own();
+    let context = slow_to_compress(&site, &workshop);
+    let output = format!("{SLOWLY},name={}", site.name("app:1"));
+    let mut build = workshop.build(site.bases, &context);
+    let said = progress(build.args(["-o", &output, "--progress=rawjson"]));
+    let told = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let statuses: Vec<Value> = told
+        .flat_map(|told| told["statuses"].as_array().cloned().unwrap_or_default())
+        .collect();
+    let is_part = |status: &&Value| {
+        let is_layer = status["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("pushing sha256:"));
+        let current = status["current"].as_u64().unwrap_or_default();
+        is_layer && current > 0 && status["total"].as_u64().is_some_and(|total| current < total)
+    };
+    assert!(statuses.iter().filter(is_part).count() > 1, "{statuses:#?}");
+}
+
+#[test]
 fn a_large_layer_that_breaks_on_its_way_is_pushed_all_the_same() {
     let faults = [
         ("PATCH", Fault::CutRequest(9 << 20)),

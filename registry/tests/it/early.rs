@@ -57,7 +57,7 @@ impl Maker {
 
 fn send(client: &Client, name: &Reference, maker: &Maker) -> JoinHandle<bool> {
     let (client, name, growing) = (client.clone(), name.clone(), Arc::clone(&maker.growing));
-    tokio::spawn(async move { client.push_growing(&name, &growing).await })
+    tokio::spawn(async move { client.push_growing(&name, &growing, &|_| {}).await })
 }
 
 async fn until(condition: impl Fn() -> bool) {
