@@ -29,7 +29,8 @@ pub(super) fn drop_to(identity: &Identity, privileges: Privileges) -> Result<(),
 
 /// Becomes `identity` where there are no namespaces, for good.
 pub(super) fn drop_in_our_namespaces(identity: &Identity, devices: Devices) -> Result<(), Failure> {
-    // Until the command is executed we have folders outside open: whoever has the powers of a step must not trace us now.
+    // Until the command is executed we are the builder's program, with its socket: whoever has the powers of a step must not
+    // trace us now.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("keep from being traced", "")?;
     set_groups(identity).during("set the groups of the command", "")?;
     if is_confined(identity).during("ask for our capabilities", "")? {
