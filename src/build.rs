@@ -148,6 +148,7 @@ async fn build(
         .open_store()
         .map_err(|error| CommandError::failed("failed to build").because(&error))?;
     store.describe(&about(request));
+    let _settling = store.settle();
     let images = images(request, setting, &store, reporter)?;
     let permission = Permission::ask(request, &images, reporter, cancel);
     let built = build_with(
@@ -240,7 +241,6 @@ async fn build_with(
     let image = result.all(reporter).await?;
     let cache = harvest.keep_all(&request.cache_to, reporter).await?;
     ahead.into_iter().for_each(Ahead::finish);
-    store.settle();
     // What is too much now the next build would find to be so, too.
     let _ = store.keep_within_limits();
     Ok(Made { image, cache })

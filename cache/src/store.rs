@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use oci::Digest;
 use rusqlite::{Connection, params};
@@ -25,9 +25,6 @@ use crate::remove::remove_tree;
 use crate::remover::Remover;
 use crate::space::Room;
 use crate::{Error, Limits, Snapshot, SnapshotId, Views};
-
-/// Rows younger than this are not worth a sync: the kernel has hardly begun to write their files.
-const SETTLED_AFTER: Duration = Duration::from_secs(120);
 
 /// The last use is kept to this many seconds: a hit should not cost a write.
 pub(crate) const LAST_USE_GRAIN: i64 = 600;
@@ -224,40 +221,9 @@ impl Store {
         self.path("stat").join(file_name(name))
     }
 
-    /// Makes what earlier processes wrote survive a crash of the machine. For the end of a build: does nothing unless
-    /// something has been waiting for minutes, by when the kernel has written most of it anyway.
-    pub fn settle(&self) {
-        // Failing to settle loses nothing: after a crash the rows are taken as absent.
-        let _ = self.try_to_settle();
-    }
-
-    fn try_to_settle(&self) -> Result<(), Error> {
-        let now = now();
-        let oldest: Option<i64> = self
-            .index()
-            .read()
-            .query_row(
-                "SELECT min(created) FROM (SELECT min(created) AS created FROM blobs WHERE durable = 0
-                 UNION ALL SELECT min(created) FROM snapshots WHERE durable = 0)",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(index_failed("look for unsettled rows"))?;
-        if oldest.is_none_or(|oldest| now - oldest < SETTLED_AFTER.as_secs().cast_signed()) {
-            return Ok(());
-        }
-        let _span = trace::span("settle");
-        rustix::fs::syncfs(self.gate().file()).map_err(failed("sync", &self.0.home))?;
-        self.index().write("settle rows", |transaction| {
-            // Seconds are coarse: a row of the second in which the sync began may be younger than the sync.
-            for table in ["blobs", "snapshots"] {
-                transaction.execute(
-                    &format!("UPDATE {table} SET durable = 1 WHERE durable = 0 AND created < ?1 AND boot = ?2"),
-                    params![now, self.boot()],
-                )?;
-            }
-            Ok(())
-        })
+    /// The folder of this store, below its root.
+    pub(crate) fn home(&self) -> &Path {
+        &self.0.home
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {

@@ -108,6 +108,7 @@ async fn merge(
 ) -> Result<Bundle, CommandError> {
     let store = setting.store()?;
     store.describe("merge");
+    let _settling = store.settle();
     let options = target.transfers.applied_to(setting.registries.clone());
     let images = Arc::new(Images::new(store.clone(), options, Pull::Always, reporter.clone()));
     let mut parts: Vec<Part> = Vec::new();
@@ -173,7 +174,6 @@ async fn put(
         return pushed.map_err(|error| CommandError::failed(&error).because(&error));
     }
     export::to_store(store, bundle, target.names).map_err(|error| failed().because(&error))?;
-    store.settle();
     Ok(())
 }
 

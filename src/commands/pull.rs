@@ -44,6 +44,7 @@ async fn pull(
 ) -> Result<ResolvedImage, CommandError> {
     let store = setting.store()?;
     store.describe(&format!("pull of {}", args.name));
+    let _settling = store.settle();
     let options = args.connections.applied_to(setting.registries.clone());
     let images = Images::new(store.clone(), options, Pull::Always, reporter.clone());
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
@@ -64,7 +65,6 @@ async fn pull(
     store
         .tag(&args.name, &image.manifest_descriptor)
         .map_err(store_failed)?;
-    store.settle();
     Ok(image)
 }
 
