@@ -11,16 +11,17 @@ use std::thread::JoinHandle;
 
 use oci::{Digest, Hasher};
 
-/// The size of every block but the last.
-pub(crate) const BLOCK: usize = 512 * 1024;
 /// How far the hashing thread may be behind.
 const BEHIND: usize = 4;
 
 /// Some of an archive, read by several threads.
 pub(crate) type Block = Arc<Vec<u8>>;
 
-/// Where full blocks go, in order. Every block but the last has [`BLOCK`] bytes.
+/// Where full blocks go, in order.
 pub(crate) trait Target {
+    /// The size of every block but the last.
+    fn block(&self) -> usize;
+
     fn take(&mut self, block: &Block) -> io::Result<()>;
 }
 
@@ -28,6 +29,10 @@ pub(crate) trait Target {
 pub(crate) struct Nowhere;
 
 impl Target for Nowhere {
+    fn block(&self) -> usize {
+        512 * 1024
+    }
+
     fn take(&mut self, _: &Block) -> io::Result<()> {
         Ok(())
     }
@@ -41,6 +46,8 @@ pub(crate) struct Hashed<T> {
     lent: Vec<Block>,
     hashing: Hashing,
     size: u64,
+    /// Of every block but the last.
+    full: usize,
 }
 
 /// A hasher that moves to a thread of its own with the first block.
@@ -53,6 +60,7 @@ enum Hashing {
 impl<T: Target> Hashed<T> {
     pub(crate) fn new(target: T) -> Hashed<T> {
         Hashed {
+            full: target.block(),
             target,
             block: Vec::new(),
             lent: Vec::new(),
@@ -90,7 +98,7 @@ impl<T: Target> Hashed<T> {
     fn empty(&mut self) -> Vec<u8> {
         let free = self.lent.iter().position(|block| Arc::strong_count(block) == 1);
         let free = free.and_then(|place| Arc::into_inner(self.lent.swap_remove(place)));
-        let mut block = free.unwrap_or_else(|| Vec::with_capacity(BLOCK));
+        let mut block = free.unwrap_or_else(|| Vec::with_capacity(self.full));
         block.clear();
         block
     }
@@ -99,10 +107,10 @@ impl<T: Target> Hashed<T> {
 impl<T: Target> Write for Hashed<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Only when more is to come: whether a block is the last shows when the archive ends.
-        if self.block.len() == BLOCK && !bytes.is_empty() {
+        if self.block.len() == self.full && !bytes.is_empty() {
             self.pass_on()?;
         }
-        let taken = bytes.len().min(BLOCK - self.block.len());
+        let taken = bytes.len().min(self.full - self.block.len());
         self.block.extend_from_slice(&bytes[..taken]);
         self.size += taken as u64;
         Ok(taken)

@@ -2,25 +2,25 @@
 
 use std::io::{self, Write};
 
-use zstd::zstd_safe::CParameter;
-
 use crate::BlobWriter;
 use crate::blocks::{Block, Target};
-use crate::gzip::GzipWriter;
+use crate::frames::Framer;
+use crate::gzip::Deflater;
 use crate::layer::{Compression, DEFAULT_GZIP, DEFAULT_ZSTD};
+use crate::members::Members;
 
-/// What a thread of zstd compresses at a time, and how much of a window it looks back. Zstd's own choice, jobs of four
-/// windows, needs 120 MiB of memory where this needs 25, for 0.7 % in size.
-const JOB: u32 = 2 << 20;
-const QUARTER: u32 = 7;
-/// Levels beyond have windows larger than such jobs: whoever asks for them gives them their memory.
+/// The archive is cut into blocks of a thread each. Levels beyond look back further than such blocks: whoever asks for them
+/// gives them their memory.
 const MOST_CUT: i32 = 9;
+/// Of a plain blob.
+const BLOCK: usize = 512 * 1024;
 
 /// A compressor of one of the kinds.
 pub(crate) enum Encoder {
     Plain(BlobWriter),
-    Gzip(GzipWriter<BlobWriter>),
-    Zstd(zstd::stream::write::Encoder<'static, BlobWriter>),
+    Gzip(Members<BlobWriter, Deflater>),
+    Zstd(Members<BlobWriter, Framer>),
+    LongZstd(zstd::stream::write::Encoder<'static, BlobWriter>),
 }
 
 impl Encoder {
@@ -28,19 +28,18 @@ impl Encoder {
         match compression {
             Compression::Uncompressed => Ok(Encoder::Plain(writer)),
             Compression::Gzip { level } => {
-                let level = level.unwrap_or(DEFAULT_GZIP).min(9);
-                Ok(Encoder::Gzip(GzipWriter::new(writer, level, threads)))
+                let level = level.unwrap_or(DEFAULT_GZIP).min(9).cast_signed();
+                Ok(Encoder::Gzip(Members::new(writer, level, threads)))
             }
             Compression::Zstd { level } => {
                 let level = level.unwrap_or(DEFAULT_ZSTD).clamp(1, 22);
+                if level <= MOST_CUT {
+                    return Ok(Encoder::Zstd(Members::new(writer, level, threads)));
+                }
                 let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
                 // With one worker or many the jobs are cut alike; with none they are not cut at all.
                 encoder.multithread(u32::try_from(threads).unwrap_or(1).max(1))?;
-                if level <= MOST_CUT {
-                    encoder.set_parameter(CParameter::JobSize(JOB))?;
-                    encoder.set_parameter(CParameter::OverlapSizeLog(QUARTER))?;
-                }
-                Ok(Encoder::Zstd(encoder))
+                Ok(Encoder::LongZstd(encoder))
             }
         }
     }
@@ -50,16 +49,27 @@ impl Encoder {
             Encoder::Plain(writer) => Ok(writer),
             Encoder::Gzip(encoder) => encoder.finish(),
             Encoder::Zstd(encoder) => encoder.finish(),
+            Encoder::LongZstd(encoder) => encoder.finish(),
         }
     }
 }
 
 impl Target for Encoder {
+    fn block(&self) -> usize {
+        match self {
+            Encoder::Plain(_) => BLOCK,
+            Encoder::Gzip(encoder) => encoder.block(),
+            Encoder::Zstd(encoder) => encoder.block(),
+            Encoder::LongZstd(_) => BLOCK,
+        }
+    }
+
     fn take(&mut self, block: &Block) -> io::Result<()> {
         match self {
             Encoder::Plain(writer) => writer.write_all(block),
             Encoder::Gzip(encoder) => encoder.take(block),
-            Encoder::Zstd(encoder) => encoder.write_all(block),
+            Encoder::Zstd(encoder) => encoder.take(block),
+            Encoder::LongZstd(encoder) => encoder.write_all(block),
         }
     }
 }
@@ -71,7 +81,7 @@ mod tests {
     use crate::blocks::Hashed;
 
     #[test]
-    fn zstd_gives_the_same_bytes_on_any_number_of_threads() {
+    fn high_levels_give_the_same_bytes_on_any_number_of_threads() {
         let root = tempfile::TempDir::new().unwrap();
         let store = Store::open(root.path()).unwrap();
         let input: Vec<u8> = (0..3_000_000u32)
@@ -79,7 +89,14 @@ mod tests {
             .collect();
         let compress = |threads| {
             let writer = store.blob_writer().unwrap();
-            let target = Encoder::new(writer, Compression::Zstd { level: None }, threads).unwrap();
+            let target = Encoder::new(
+                writer,
+                Compression::Zstd {
+                    level: Some(MOST_CUT + 1),
+                },
+                threads,
+            )
+            .unwrap();
             let mut encoder = Hashed::new(target);
             encoder.write_all(&input).unwrap();
             encoder.finish().unwrap().0.finish().unwrap().finish().unwrap().digest

@@ -1,24 +1,17 @@
-//! Gzip on several threads, with the same bytes for any number of them.
+//! Gzip: each block of an archive as a member (RFC 1952, section 2.2: the members of a file simply follow one another).
 //!
-//! The input comes in blocks of a constant size. Each becomes a member of its own (RFC 1952, section 2.2: the members of
-//! a file simply follow one another), so a layer of one block is the gzip that everyone knows, and a larger one is
-//! what eStargz and `apko` publish and all container engines read. Only so a block can be given to a compressor of
-//! whole buffers, which is twice as fast as one of streams. A header holds neither name nor time. As many blocks are
-//! in memory as there are threads, and two more.
+//! A layer of one block is the gzip that everyone knows, and a larger one is what eStargz and `apko` publish and all
+//! container engines read. A header holds neither name nor time.
 //!
 //! Deflate finds out slowly that a block cannot be made smaller, zstd at many times that speed: so blocks whose bytes
 //! look random are tried with zstd first, and stored if it gains next to nothing.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::io;
 
 use libdeflater::{CompressionLvl, Compressor as Deflate};
 use zstd::bulk::Compressor;
 
-use crate::blocks::{Block, Target};
+use crate::members::Coder;
 
 /// Deflate, no flags, no time, no hint of the level, system unknown: as Go's library writes it.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -27,165 +20,19 @@ const STORED: usize = 65_535;
 /// Smaller blocks are not worth a look.
 const LEAST_TRIED: usize = 16 * 1024;
 
-/// Compresses the blocks it is given.
-pub(crate) struct GzipWriter<W> {
-    target: W,
-    level: u32,
-    threads: usize,
-    /// The first block: whether it needs threads shows with the next.
-    first: Option<Block>,
-    is_empty: bool,
-    workers: Option<Workers>,
-    /// Results to come, in order.
-    coming: VecDeque<Receiver<io::Result<Vec<u8>>>>,
-    /// Room for results.
-    free: Vec<Vec<u8>>,
-}
-
-struct Job {
-    block: Block,
-    room: Vec<u8>,
-    answer: SyncSender<io::Result<Vec<u8>>>,
-}
-
-struct Workers {
-    jobs: SyncSender<Job>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl<W: Write> GzipWriter<W> {
-    /// Compresses into `target` at `level`, 0 to 9, on so many threads.
-    pub(crate) fn new(target: W, level: u32, threads: usize) -> GzipWriter<W> {
-        GzipWriter {
-            target,
-            level,
-            threads: threads.max(1),
-            first: None,
-            is_empty: true,
-            workers: None,
-            coming: VecDeque::new(),
-            free: Vec::new(),
-        }
-    }
-
-    /// Writes what is left.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        // A file without members is no gzip.
-        let alone = self.first.take().or_else(|| self.is_empty.then(Block::default));
-        if let Some(block) = alone {
-            let member = Deflater::new(self.level)?.member(&block, Vec::new())?;
-            self.target.write_all(&member)?;
-        }
-        while !self.coming.is_empty() {
-            self.take_result()?;
-        }
-        if let Some(workers) = self.workers.take() {
-            workers.end();
-        }
-        Ok(self.target)
-    }
-
-    /// Gives a block to a thread. Layers of one block need no threads.
-    fn dispatch(&mut self, block: Block) -> io::Result<()> {
-        let (answer, result) = sync_channel(1);
-        let job = Job {
-            block,
-            room: self.free.pop().unwrap_or_default(),
-            answer,
-        };
-        let workers = match self.workers.take() {
-            Some(workers) => workers,
-            None => Workers::start(self.threads, self.level)?,
-        };
-        let sent = workers.jobs.send(job);
-        self.workers = Some(workers);
-        sent.map_err(|_| stopped())?;
-        self.coming.push_back(result);
-        while self.coming.len() > self.threads + 1 {
-            self.take_result()?;
-        }
-        Ok(())
-    }
-
-    fn take_result(&mut self) -> io::Result<()> {
-        let Some(result) = self.coming.pop_front() else {
-            return Ok(());
-        };
-        let member = result.recv().map_err(|_| stopped())??;
-        self.target.write_all(&member)?;
-        self.free.push(member);
-        Ok(())
-    }
-}
-
-impl<W: Write> Target for GzipWriter<W> {
-    fn take(&mut self, block: &Block) -> io::Result<()> {
-        if self.is_empty {
-            self.is_empty = false;
-            self.first = Some(Arc::clone(block));
-            return Ok(());
-        }
-        if let Some(first) = self.first.take() {
-            self.dispatch(first)?;
-        }
-        self.dispatch(Arc::clone(block))
-    }
-}
-
-impl Workers {
-    fn start(count: usize, level: u32) -> io::Result<Workers> {
-        let (jobs, queue) = sync_channel::<Job>(count);
-        let queue = Arc::new(Mutex::new(queue));
-        let mut threads = Vec::new();
-        for _ in 0..count {
-            let queue = Arc::clone(&queue);
-            let mut deflater = Deflater::new(level)?;
-            threads.push(
-                std::thread::Builder::new()
-                    .name("gzip".to_owned())
-                    .spawn(move || work(&queue, &mut deflater))?,
-            );
-        }
-        Ok(Workers { jobs, threads })
-    }
-
-    fn end(self) {
-        drop(self.jobs);
-        for thread in self.threads {
-            // A thread that panicked gave no answer, which has been noticed.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Compresses blocks until no more can come.
-fn work(queue: &Mutex<Receiver<Job>>, deflater: &mut Deflater) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { block, room, answer }) = job else {
-            return;
-        };
-        let member = deflater.member(&block, room);
-        // Whoever gets the answer may fill the block anew.
-        drop(block);
-        // Nobody waits any more if the writer was dropped.
-        let _ = answer.send(member);
-    }
-}
-
-/// What one thread needs to compress block after block.
-struct Deflater {
-    level: u32,
+/// Compresses block after block.
+pub(crate) struct Deflater {
+    level: i32,
     deflate: Deflate,
     trial: Compressor<'static>,
     tried: Vec<u8>,
 }
 
-impl Deflater {
-    fn new(level: u32) -> io::Result<Deflater> {
-        let known = i32::try_from(level)
-            .ok()
-            .and_then(|level| CompressionLvl::new(level).ok());
+impl Coder for Deflater {
+    const BLOCK: usize = 512 * 1024;
+
+    fn new(level: i32) -> io::Result<Deflater> {
+        let known = CompressionLvl::new(level).ok();
         Ok(Deflater {
             level,
             deflate: Deflate::new(known.unwrap_or_default()),
@@ -194,7 +41,6 @@ impl Deflater {
         })
     }
 
-    /// A member that holds `block`, put into `room`.
     fn member(&mut self, block: &[u8], mut room: Vec<u8>) -> io::Result<Vec<u8>> {
         room.clear();
         room.extend_from_slice(&HEADER);
@@ -213,7 +59,9 @@ impl Deflater {
         room.extend_from_slice(&(block.len() as u32).to_le_bytes());
         Ok(room)
     }
+}
 
+impl Deflater {
     /// Whether nearly nothing would be gained.
     fn is_incompressible(&mut self, block: &[u8]) -> bool {
         if self.level == 0 || block.len() < LEAST_TRIED || !looks_random(block) {
@@ -255,23 +103,22 @@ fn store(block: &[u8], bytes: &mut Vec<u8>) {
     }
 }
 
-fn stopped() -> io::Error {
-    io::Error::other("a compressing thread stopped")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read as _, Write as _};
 
     use super::*;
-    use crate::blocks::{BLOCK, Hashed};
+    use crate::blocks::Hashed;
+    use crate::members::Members;
+
+    const BLOCK: usize = Deflater::BLOCK;
 
     fn compress(input: &[u8], threads: usize) -> Vec<u8> {
         compress_at(1, input, threads)
     }
 
-    fn compress_at(level: u32, input: &[u8], threads: usize) -> Vec<u8> {
-        let mut writer = Hashed::new(GzipWriter::new(Vec::new(), level, threads));
+    fn compress_at(level: i32, input: &[u8], threads: usize) -> Vec<u8> {
+        let mut writer = Hashed::new(Members::<_, Deflater>::new(Vec::new(), level, threads));
         for piece in input.chunks(100_003) {
             writer.write_all(piece).unwrap();
         }
