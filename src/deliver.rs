@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cache::{Compression, Store};
 use export::records::CachePlace;
-use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, FileDest, Image, ImageOptions, OutputSpec, Receipt};
+use export::{ArchiveDest, ArchiveForm, Assembly, Bundle, Draft, FileDest, Image, ImageOptions, OutputSpec, Receipt};
 use oci::{Descriptor, Digest, Growing, ImageConfig, Platform, Reference};
 use sandbox::Cancel;
 use solver::{Failure, Meter, Reporter, ResultTree, Step};
@@ -115,6 +115,7 @@ impl Delivery {
                 "{what} need OCI media types: oci-mediatypes=false has no effect"
             ));
         }
+        let draft = self.draft(output);
         // What is in the making is the store's alone, and may be left to the end of the process.
         let caches = self.unless_cancelled(self.inline_caches(output, step)).await??;
         let bundle = self.apart(number, step, move |this, output, told| {
@@ -123,7 +124,7 @@ impl Delivery {
         let bundle = self.unless_cancelled(bundle).await??;
         let made = bundle.clone();
         self.apart(number, step, move |this, output, told| {
-            this.write_image(&made, output, told)
+            this.write_image(&made, output, draft, told)
         })
         .await?;
         if let OutputSpec::Image { push: true, .. } = output {
@@ -165,14 +166,20 @@ impl Delivery {
     }
 
     /// Puts an image where it is wanted on this machine.
-    fn write_image(&self, bundle: &Bundle, output: &OutputSpec, told: &Told) -> Result<(), CommandError> {
+    fn write_image(
+        &self,
+        bundle: &Bundle,
+        output: &OutputSpec,
+        draft: Option<Draft>,
+        told: &Told,
+    ) -> Result<(), CommandError> {
         let _span = trace::span("write image");
         match output {
             OutputSpec::Image {
                 options, store: true, ..
             } => self.keep(bundle, &options.names, told),
             OutputSpec::Archive { options, form, dest } => {
-                self.archive(bundle, (options, *form), dest, told)?;
+                self.archive(bundle, (options, *form), (dest, draft), told)?;
                 // `-t` keeps the image here too, wherever else it goes.
                 self.keep(bundle, &options.names, told)
             }
@@ -181,6 +188,39 @@ impl Delivery {
             | OutputSpec::Tar { .. }
             | OutputSpec::CacheOnly => Ok(()),
         }
+    }
+
+    /// Begins to write an archive of one image whose layers are still compressed.
+    fn draft(&self, output: &OutputSpec) -> Option<Draft> {
+        let OutputSpec::Archive {
+            dest: ArchiveDest::File(FileDest::File(path)),
+            ..
+        } = output
+        else {
+            return None;
+        };
+        let [
+            Built {
+                tree: Some(ResultTree::Here(tree)),
+                ..
+            },
+        ] = &self.results[..]
+        else {
+            return None;
+        };
+        let how = assembly(&self.request, self.epoch, output);
+        if how.compression == Compression::Uncompressed || (how.rewrite_timestamp && how.epoch.is_some()) {
+            return None;
+        }
+        let cancel = self.cancel.clone();
+        let go_on = Arc::new(move || {
+            if cancel.is_cancelled() {
+                Err(cancelled())
+            } else {
+                Ok(())
+            }
+        });
+        Draft::begin(&self.store, tree, (how.compression, how.force_compression), path, go_on)
     }
 
     fn stopping<W: Write>(&self, out: W) -> Stopping<'_, W> {
@@ -298,7 +338,7 @@ impl Delivery {
         &self,
         bundle: &Bundle,
         (options, form): (&ImageOptions, ArchiveForm),
-        dest: &ArchiveDest,
+        (dest, draft): (&ArchiveDest, Option<Draft>),
         told: &Told,
     ) -> Result<(), CommandError> {
         let write = Archive {
@@ -313,8 +353,14 @@ impl Delivery {
                 .to(self.stopping(io::stdout().lock()))
                 .map_err(|error| failed(&error)),
             ArchiveDest::File(FileDest::File(path)) => {
-                self.make_room(bundle, path, &|_| false)?;
-                export::to_file(path, |file| write.to(self.stopping(file))).map_err(|error| failed(&error))
+                let begun = draft.and_then(Draft::finish);
+                let is_there = |digest: &Digest| begun.as_ref().is_some_and(|begun| begun.has(digest));
+                self.make_room(bundle, path, &is_there)?;
+                let written = match begun {
+                    Some(begun) => begun.complete(&self.store, (bundle, &options.names), form, told),
+                    None => export::to_file(path, |file| write.to(self.stopping(file))),
+                };
+                written.map_err(|error| failed(&error))
             }
             ArchiveDest::Directory(dest) => {
                 let is_there = |digest: &Digest| dest.join("blobs/sha256").join(digest.hex()).exists();
@@ -404,10 +450,7 @@ struct Stopping<'a, W> {
 impl<W: Write> Write for Stopping<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.cancel.is_cancelled() {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the build was cancelled",
-            ));
+            return Err(cancelled());
         }
         self.out.write(bytes)
     }
@@ -415,6 +458,10 @@ impl<W: Write> Write for Stopping<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+fn cancelled() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the build was cancelled")
 }
 
 /// Passes an exporter's progress on to a step, and layers in the making to registries.

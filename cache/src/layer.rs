@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use oci::{Descriptor, DiffId, Digest, Growing, media_type};
 use rusqlite::{OptionalExtension, params};
@@ -29,6 +29,17 @@ pub(crate) const DEFAULT_ZSTD: i32 = 2;
 
 /// Is told of a blob that is being compressed now, before it is whole.
 pub type Watch<'a> = &'a (dyn Fn(&Arc<Growing>) + Sync);
+
+/// How far a layer is.
+#[derive(Clone, Debug)]
+pub enum LayerSoFar {
+    /// It is there.
+    Made(Box<Layer>),
+    /// A thread of this process compresses it now.
+    Growing(Arc<Growing>),
+    /// Nobody here has begun it.
+    Absent,
+}
 
 /// How a layer's archive is compressed. Levels are those of libdeflate and zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,7 +123,7 @@ pub struct Layer {
 }
 
 /// What tells the blobs of one snapshot apart.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
     compression: Compression,
     /// Later times are told as this one.
@@ -191,6 +202,31 @@ impl Store {
         }
         let latest = None;
         self.own_layer(snapshot, Form { compression, latest }, watch)
+    }
+
+    /// How far the layer is that [`Store::layer`] would give. Nothing is begun by it.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn layer_so_far(
+        &self,
+        snapshot: &Snapshot,
+        compression: Compression,
+        force: bool,
+    ) -> Result<LayerSoFar, Error> {
+        if let Some(layer) = self.original(snapshot, compression, force)? {
+            return Ok(LayerSoFar::Made(Box::new(layer)));
+        }
+        if let Some(origin) = snapshot.origin() {
+            return self.layer_so_far(origin, compression, force);
+        }
+        let latest = None;
+        let form = Form { compression, latest };
+        if let Some(layer) = self.kept_layer(snapshot, form)? {
+            return Ok(LayerSoFar::Made(Box::new(layer)));
+        }
+        let growing = self.growing().get(&(snapshot.id(), form)).and_then(Weak::upgrade);
+        Ok(growing.map_or(LayerSoFar::Absent, LayerSoFar::Growing))
     }
 
     /// The changes of `snapshot` as a blob with no modification time later than `latest`, wherever they came from. `watch` is
@@ -336,7 +372,10 @@ impl Store {
         let id = snapshot.id();
         let _span = trace::span_of("compress", &id);
         let mut writer = self.blob_writer()?;
-        watch(&writer.growing()?);
+        let growing = writer.growing()?;
+        self.growing().insert((id, form), Arc::downgrade(&growing));
+        watch(&growing);
+        drop(growing);
         let directory = snapshot.directory();
         let failure = failed("compress", &directory);
         let encoder = Encoder::new(writer, form.compression, threads()).map_err(failure)?;

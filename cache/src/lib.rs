@@ -86,7 +86,7 @@ pub use error::{Error, shown};
 pub use fsck::{Checked, Fault, Finding, Fsck, Repair, Subject};
 pub use gc::{Prune, Pruned};
 pub use image::StoredImage;
-pub use layer::{Compression, Layer, Watch};
+pub use layer::{Compression, Layer, LayerSoFar, Watch};
 pub use lock::{Attempt, KeyLock};
 pub use overlay::MOST_LAYERS;
 pub use owner::{Owner, Owners, Ownership};

@@ -174,6 +174,18 @@ impl Store {
         })
     }
 
+    /// Whether `bytes` more fit below `directory` as the disk is now, and something is left then. Nothing is pruned.
+    #[must_use]
+    pub fn has_room_in(&self, directory: &Path, bytes: u64) -> bool {
+        let opened = directory.ancestors().find_map(|path| File::open(path).ok());
+        let Some(Ok(disk)) = opened.map(|opened| disk(&opened, directory)) else {
+            return false;
+        };
+        let firm = self.limits().min_free.map(|least| least.of(disk.size));
+        let least = firm.unwrap_or_else(|| default_min_free(disk.size));
+        disk.free >= least.saturating_add(bytes)
+    }
+
     /// Removes what is over the limits now that this process needs nothing of the store any more, not even what it found or
     /// made. Must be the last thing that is done with the store.
     ///

@@ -8,10 +8,10 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
-use oci::Digest;
+use oci::{Digest, Growing};
 use rusqlite::{Connection, params};
 use rustix::fs::IFlags;
 
@@ -19,6 +19,7 @@ use crate::copied::Copies;
 use crate::error::{failed, index_failed};
 use crate::gate::{Gate, Patience, Together};
 use crate::index::Index;
+use crate::layer::Form;
 use crate::lease::{self, Hold, Lease};
 use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
@@ -43,6 +44,8 @@ struct Shared {
     boot: String,
     lease: Lease,
     gate: Gate,
+    /// Layers that threads of this process compress.
+    growing: Mutex<HashMap<(SnapshotId, Form), Weak<Growing>>>,
     /// Snapshots are asked for again and again, and never change.
     loaded: Mutex<HashMap<SnapshotId, Snapshot>>,
     limits: OnceLock<Limits>,
@@ -119,6 +122,7 @@ impl Store {
             index: Index::open(&home.join("index.db"))?,
             boot: boot_id(),
             lease,
+            growing: Mutex::default(),
             loaded: Mutex::default(),
             limits: OnceLock::new(),
             room: Room::default(),
@@ -290,6 +294,10 @@ impl Store {
     /// A path under `tmp/` that nobody uses.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.0.home.join("tmp").join(self.lease().name())
+    }
+
+    pub(crate) fn growing(&self) -> MutexGuard<'_, HashMap<(SnapshotId, Form), Weak<Growing>>> {
+        self.0.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `look` on the snapshots already loaded.

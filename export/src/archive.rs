@@ -1,7 +1,6 @@
 //! Writing tar archives: ustar, with PAX records for what ustar cannot say (long names, times before 1970, xattrs).
 //!
-//! Whole seconds, numeric owners without names, entries in the order given. Content is copied by the kernel where the
-//! archive is a file; small files pass through one buffer. What is in a layer is not written here: `cache` does that.
+//! Whole seconds, numeric owners without names, entries in the order given. What is in a layer is not written here: `cache` does that.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -11,8 +10,9 @@ use tar::{EntryType, Header};
 
 use crate::Error;
 
-const BLOCK: u64 = 512;
-const BUFFER: usize = 256 * 1024;
+pub(crate) const BLOCK: u64 = 512;
+/// In pieces of this size a file system takes large files fastest.
+const BUFFER: usize = 1 << 20;
 /// Beyond it a file is worth system calls of its own.
 const SMALL: u64 = 64 * 1024;
 
@@ -145,7 +145,7 @@ impl<W: Write> Archive<W> {
 }
 
 /// The ustar block. Numbers too large for octal digits are written in the binary form that every reader knows.
-fn header_of(entry: &Entry<'_>) -> Header {
+pub(crate) fn header_of(entry: &Entry<'_>) -> Header {
     let mut header = Header::new_ustar();
     let old = header.as_old_mut();
     fill(&mut old.name, entry.name);

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
@@ -20,25 +20,46 @@ use crate::Error;
 /// # Errors
 /// What `write` returns, [`Error::DestinationIsDirectory`], or [`Error::Io`].
 pub fn to_file<T>(dest: &Path, write: impl FnOnce(&mut File) -> Result<T, Error>) -> Result<T, Error> {
-    match fs::metadata(dest) {
-        Ok(found) if found.is_dir() => Err(Error::DestinationIsDirectory(dest.to_owned())),
-        Ok(found) if found.is_file() => {
-            let behind_links = fs::canonicalize(dest).map_err(Error::io("write", dest))?;
-            replace(&behind_links, found.permissions(), write)
-        }
-        Ok(_) => {
+    match Place::of(dest)? {
+        Place::File { path, permissions } => replace(&path, permissions, write),
+        Place::Special => {
             let mut special = OpenOptions::new()
                 .write(true)
                 .open(dest)
                 .map_err(Error::io("write", dest))?;
             write(&mut special)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = directory_of(dest);
-            fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
-            replace(dest, Permissions::from_mode(0o666), write)
+    }
+}
+
+/// What an export finds at its destination.
+pub(crate) enum Place {
+    /// A file or nothing yet, whatever links lead there; what a new file may be used for.
+    File { path: PathBuf, permissions: Permissions },
+    /// A pipe or a device.
+    Special,
+}
+
+impl Place {
+    /// Looks at `dest`. Missing directories above it are made.
+    pub(crate) fn of(dest: &Path) -> Result<Place, Error> {
+        match fs::metadata(dest) {
+            Ok(found) if found.is_dir() => Err(Error::DestinationIsDirectory(dest.to_owned())),
+            Ok(found) if found.is_file() => Ok(Place::File {
+                path: fs::canonicalize(dest).map_err(Error::io("write", dest))?,
+                permissions: found.permissions(),
+            }),
+            Ok(_) => Ok(Place::Special),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = directory_of(dest);
+                fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
+                Ok(Place::File {
+                    path: dest.to_owned(),
+                    permissions: Permissions::from_mode(0o666),
+                })
+            }
+            Err(error) => Err(Error::io("write", dest)(error)),
         }
-        Err(error) => Err(Error::io("write", dest)(error)),
     }
 }
 

@@ -9,6 +9,7 @@
 //!                -> a registry        to_registry
 //!                -> an OCI layout     to_layout_archive, to_layout_directory
 //!                -> docker load       to_docker_archive
+//! the same as a file, begun while layers are compressed  draft
 //! mounted trees  -> a directory       to_directory
 //!                -> one tar archive   to_tar
 //! results of steps -> a cache manifest, or a part of an image's configuration  records
@@ -29,6 +30,7 @@ mod bundle;
 mod compress;
 mod csv;
 mod dest;
+mod draft;
 mod error;
 mod history;
 mod image;
@@ -50,6 +52,7 @@ pub use annotation::{Annotation, AnnotationTarget, Annotations};
 pub use bundle::Bundle;
 pub use csv::split as split_fields;
 pub use dest::to_file;
+pub use draft::{Begun, Draft, GoOn};
 pub use error::{Error, OutputError};
 pub use image::{Assembly, Image, Media, Progress, assemble, assemble_elsewhere, load};
 pub use output::compression;

@@ -30,12 +30,17 @@ pub fn to_docker_archive(
     out: impl Write,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let manifest = manifest(bundle, names)?;
+    write_archive(store, bundle, names, Some(&manifest), (out, None), progress)
+}
+
+/// `manifest.json`.
+pub(crate) fn manifest(bundle: &Bundle, names: &[Reference]) -> Result<Vec<u8>, Error> {
     let image = bundle.single_image().ok_or(Error::ManifestList)?;
     let manifest = [DockerManifest {
         config: blob_name(&image.config),
         repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
         layers: image.layers.iter().map(blob_name).collect(),
     }];
-    let manifest = serde_json::to_vec(&manifest).expect("the document has only string keys");
-    write_archive(store, bundle, names, Some(&manifest), out, progress)
+    Ok(serde_json::to_vec(&manifest).expect("the document has only string keys"))
 }

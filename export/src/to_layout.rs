@@ -6,8 +6,8 @@
 //! blobs/sha256/<hex>         manifest, configuration, layers
 //! ```
 //!
-//! The archive has its entries in byte order of their names, as containerd writes them. A directory may hold other images
-//! already: they stay, and names move to the new image.
+//! The archive has the layers first, lowest first: so it can be begun before the rest is known, see `draft.rs`. A directory may
+//! hold other images already: they stay, and names move to the new image.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tar::EntryType;
 
-use crate::archive::{Archive, Entry};
+use crate::archive::{self, Archive, Entry};
 use crate::image::Part;
 use crate::{Bundle, Error, Progress, dest};
 
@@ -39,7 +39,7 @@ pub fn to_layout_archive(
     out: impl Write,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    write_archive(store, bundle, names, None, out, progress)
+    write_archive(store, bundle, names, None, (out, None), progress)
 }
 
 /// Adds `bundle` to the layout in the directory `dest`, which is made if it is not there.
@@ -105,28 +105,29 @@ pub(crate) fn name_if(dest: &Path, bundle: &Bundle, name: &Reference, over: Opti
     Ok(is_so)
 }
 
-/// The archive; with `docker_manifest` as `manifest.json` it is one for `docker load` as well.
+/// The archive; with `docker_manifest` as `manifest.json` it is one for `docker load` as well. What is written already are its
+/// directories and so many blobs.
 pub(crate) fn write_archive(
     store: &Store,
     bundle: &Bundle,
     names: &[Reference],
     docker_manifest: Option<&[u8]>,
-    out: impl Write,
+    (mut out, already): (impl Write, Option<usize>),
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let mut parts = parts(store, bundle)?;
-    parts.sort_by_key(|part| part.descriptor.digest);
+    let parts = parts(store, bundle)?;
     let mut meter = Meter::new("sending tarball", progress);
     meter.total = parts.iter().map(|part| part.descriptor.size).sum();
-    let mut archive = Archive::new(out);
-    for directory in ["blobs/", "blobs/sha256/"] {
-        archive.bare(&Entry::new(directory.as_bytes(), EntryType::Directory, 0o755))?;
+    if already.is_none() {
+        write_directories(&mut out)?;
     }
-    for part in &parts {
+    let (written, missing) = parts.split_at(already.unwrap_or(0));
+    meter.current = written.iter().map(|part| part.descriptor.size).sum();
+    let mut archive = Archive::new(out);
+    for part in missing {
         let size = part.descriptor.size;
         let name = blob_name(&part.descriptor);
-        let entry = Entry::new(name.as_bytes(), EntryType::Regular, 0o444);
-        let entry = Entry { size, ..entry };
+        let entry = entry_of(&name, size);
         match &part.content {
             Content::File(blob) => archive.file(&entry, &blob.path)?,
             made => archive.stream(&entry, |out| Ok(made.copy_to(out)?))?,
@@ -142,6 +143,25 @@ pub(crate) fn write_archive(
     archive.finish()?;
     meter.done();
     Ok(())
+}
+
+/// Where the directories end in an archive, and blobs begin.
+pub(crate) const DIRECTORIES_END: u64 = 2 * archive::BLOCK;
+
+/// The beginning of every archive.
+pub(crate) fn write_directories(out: &mut impl Write) -> Result<(), Error> {
+    for directory in ["blobs/", "blobs/sha256/"] {
+        let entry = Entry::new(directory.as_bytes(), EntryType::Directory, 0o755);
+        out.write_all(archive::header_of(&entry).as_bytes())
+            .map_err(Error::Write)?;
+    }
+    Ok(())
+}
+
+/// What an archive says of the blob called `name`.
+pub(crate) fn entry_of(name: &str, size: u64) -> Entry<'_> {
+    let entry = Entry::new(name.as_bytes(), EntryType::Regular, 0o444);
+    Entry { size, ..entry }
 }
 
 /// The path of a blob in a layout.

@@ -37,9 +37,8 @@ fn an_archive_is_a_layout_with_an_entry_for_each_name() {
     let names = names(&["a:1", "localhost:5000/b"]);
     to_layout_archive(&store, &bundle, &names, &mut bytes, &heard).unwrap();
     let files = unpacked(&bytes);
-    let mut blobs = [image.layers[0].digest, image.config.digest, image.manifest.digest].map(|digest| digest.hex());
-    blobs.sort();
-    let [first, second, third] = blobs.map(|hex| format!("blobs/sha256/{hex}"));
+    let blobs = [&image.layers[0], &image.config, &image.manifest];
+    let [first, second, third] = blobs.map(blob_name);
     let listing: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         listing,
