@@ -1,15 +1,16 @@
-//! Layers made ahead: compressed while later steps still run, for outputs that will ask for them.
+//! Layers made ahead: compressed, or only hashed, while later steps still run, for outputs that will ask for them.
 //!
 //! One thread takes the trees of the image's own steps as they are finished, at a tenth of the priority of the steps, and
 //! has the store make their layers, each on all processors. What is under way or not begun when the build is done is waited
-//! for or made by the output. What fails here fails there again, and is told then.
+//! for or made by the output. What fails here fails there again, and is told then. The thread begins with the first tree there
+//! is something to be done for; layers that are only hashed wait for a later step to be hashed beside.
 //!
 //! Layers that an output is going to push leave at once, see `lead.rs`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use cache::{Compression, Snapshot, Store};
@@ -30,14 +31,33 @@ const NICE: i32 = 10;
 
 /// The thread at work.
 pub(crate) struct Ahead {
+    maker: Arc<Maker>,
+}
+
+/// What is to be made of trees.
+struct Maker {
+    store: Store,
+    form: (Compression, bool),
+    cancel: Cancel,
+    lead: Option<Lead>,
+    work: Mutex<Work>,
+}
+
+#[derive(Default)]
+struct Work {
+    /// Finished, with no step after it so far.
+    newest: Option<Snapshot>,
+    thread: Option<Thread>,
+}
+
+struct Thread {
     /// `None` is the end.
     trees: Sender<Option<Snapshot>>,
-    thread: JoinHandle<()>,
-    lead: Option<Lead>,
+    handle: JoinHandle<()>,
 }
 
 impl Ahead {
-    /// Starts the thread, if an output of `request` needs compressed layers. Without it everything is only slower.
+    /// Prepares the thread, if an output of `request` needs layers. Without it everything is only slower.
     pub(crate) fn start(
         request: &BuildRequest,
         epoch: Option<i64>,
@@ -45,12 +65,11 @@ impl Ahead {
         (images, permission): (&Arc<Images>, Option<&Permission>),
         cancel: &Cancel,
     ) -> Option<Ahead> {
-        let (compression, force) = wanted(request, epoch)?;
-        let (trees, queue) = channel();
-        let names = pushed_so(request, epoch, (compression, force));
+        let form = wanted(request, epoch)?;
+        let names = pushed_so(request, epoch, form);
         let lead = (!names.is_empty()).then(|| {
             let (images, permission) = (images.clone(), permission.cloned());
-            Lead::start(store, (names, compression), async move {
+            Lead::start(store, (names, form.0), async move {
                 if let Some(permission) = permission
                     && !permission.is_granted().await
                 {
@@ -59,50 +78,108 @@ impl Ahead {
                 images.client().await.ok().cloned()
             })
         });
-        let (store, cancel, leading) = (store.clone(), cancel.clone(), lead.clone());
-        let work = move || {
-            let _ = rustix::process::setpriority_process(None, NICE);
-            make_layers(&queue, &cancel, |tree| {
-                let is_under_way = AtomicBool::new(false);
-                let watch = |layer: &_| {
-                    leading.iter().for_each(|lead| lead.begin(layer));
-                    is_under_way.store(true, Ordering::Relaxed);
-                };
-                // The output meets the same failure.
-                if let Ok(layer) = store.layer_watched(tree, compression, force, &watch)
-                    && let Some(lead) = &leading
-                    && !is_under_way.into_inner()
-                {
-                    lead.send(layer.descriptor);
-                }
-            });
+        let maker = Maker {
+            store: store.clone(),
+            form,
+            cancel: cancel.clone(),
+            lead,
+            work: Mutex::default(),
         };
-        let thread = std::thread::Builder::new().name("ahead".to_owned()).spawn(work).ok()?;
-        Some(Ahead { trees, thread, lead })
+        Some(Ahead { maker: Arc::new(maker) })
     }
 
     /// The way of layers to the registries, if there is one.
     pub(crate) fn lead(&self) -> Option<Lead> {
-        self.lead.clone()
+        self.maker.lead.clone()
     }
 
     /// What the solver tells of finished trees: those of `spines` are of the image.
     pub(crate) fn told(&self, spines: &[Vec<VertexId>]) -> Finished {
-        let trees = self.trees.clone();
+        let maker = Arc::clone(&self.maker);
         let spines: HashSet<VertexId> = spines.iter().flatten().copied().collect();
         Arc::new(move |id, tree| {
             if spines.contains(&id) {
-                // If it is gone, the output makes the layer.
-                let _ = trees.send(Some(tree.clone()));
+                maker.take(tree);
             }
         })
     }
 
     /// Waits for the layer under way, once the outputs have theirs.
     pub(crate) fn finish(self) {
-        let _ = self.trees.send(None);
+        let Some(thread) = self.maker.work().thread.take() else {
+            return;
+        };
+        let _ = thread.trees.send(None);
         // A panic there has been told, and the output made what was missing.
-        let _ = self.thread.join();
+        let _ = thread.handle.join();
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        // The thread ends when nobody can send to it any more.
+        drop(self.maker.work().thread.take());
+    }
+}
+
+impl Maker {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the layer of a finished tree made.
+    fn take(self: &Arc<Self>, tree: &Snapshot) {
+        let mut work = self.work();
+        let tree = match self.form {
+            (Compression::Uncompressed, _) => work.newest.replace(tree.clone()),
+            _ => Some(tree.clone()),
+        };
+        let Some(tree) = tree else {
+            return;
+        };
+        if work.thread.is_none() {
+            work.thread = self.begin();
+        }
+        if let Some(thread) = &work.thread {
+            // If it is gone, the output makes the layer.
+            let _ = thread.trees.send(Some(tree));
+        }
+    }
+
+    fn begin(self: &Arc<Self>) -> Option<Thread> {
+        let (trees, queue) = channel();
+        let maker = Arc::clone(self);
+        let work = move || {
+            let _ = rustix::process::setpriority_process(None, NICE);
+            maker.make_layers(&queue);
+        };
+        let handle = std::thread::Builder::new().name("ahead".to_owned()).spawn(work).ok()?;
+        Some(Thread { trees, handle })
+    }
+
+    fn make_layers(&self, queue: &Receiver<Option<Snapshot>>) {
+        while let Ok(Some(tree)) = queue.recv() {
+            if self.cancel.is_cancelled() {
+                return;
+            }
+            self.make(&tree);
+        }
+    }
+
+    fn make(&self, tree: &Snapshot) {
+        let (compression, force) = self.form;
+        let is_under_way = AtomicBool::new(false);
+        let watch = |layer: &_| {
+            self.lead.iter().for_each(|lead| lead.begin(layer));
+            is_under_way.store(true, Ordering::Relaxed);
+        };
+        // The output meets the same failure.
+        if let Ok(layer) = self.store.layer_watched(tree, compression, force, &watch)
+            && let Some(lead) = &self.lead
+            && !is_under_way.into_inner()
+        {
+            lead.send(layer.descriptor);
+        }
     }
 }
 
@@ -129,20 +206,14 @@ fn pushed_so(request: &BuildRequest, epoch: Option<i64>, form: (Compression, boo
     names
 }
 
-fn make_layers(queue: &Receiver<Option<Snapshot>>, cancel: &Cancel, make: impl Fn(&Snapshot)) {
-    while let Ok(Some(tree)) = queue.recv() {
-        if cancel.is_cancelled() {
-            return;
-        }
-        make(&tree);
-    }
-}
-
-/// How the first output that needs compressed layers wants them.
+/// How the first output that needs compressed layers wants them, or else the first that needs layers at all.
 fn wanted(request: &BuildRequest, epoch: Option<i64>) -> Option<(Compression, bool)> {
     let images = request.outputs.iter().filter(|output| output.options().is_some());
-    let mut assemblies = images.map(|output| deliver::assembly(request, epoch, output));
-    let how = assemblies.find(|how| how.compression != Compression::Uncompressed)?;
+    let assemblies: Vec<_> = images.map(|output| deliver::assembly(request, epoch, output)).collect();
+    let mut compressed = assemblies
+        .iter()
+        .filter(|how| how.compression != Compression::Uncompressed);
+    let how = compressed.next().or(assemblies.first())?;
     let as_they_are = how.epoch.is_none() || !how.rewrite_timestamp;
     as_they_are.then_some((how.compression, how.force_compression))
 }
