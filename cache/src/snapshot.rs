@@ -497,9 +497,9 @@ impl Store {
 /// A file tree being made. It becomes a snapshot when committed; dropped before, it leaves nothing.
 #[derive(Debug)]
 pub struct ActiveSnapshot {
-    store: Store,
+    pub(crate) store: Store,
     id: SnapshotId,
-    parent: Option<Snapshot>,
+    pub(crate) parent: Option<Snapshot>,
     directory: PathBuf,
     upper: PathBuf,
     owners: Owners,

@@ -21,6 +21,7 @@ use crate::gate::{Gate, Patience, Together};
 use crate::index::Index;
 use crate::layer::Form;
 use crate::lease::{self, Hold, Lease};
+use crate::mount_points::Missing;
 use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
 use crate::remover::Remover;
@@ -46,6 +47,8 @@ struct Shared {
     gate: Gate,
     /// Layers that threads of this process compress.
     growing: Mutex<HashMap<(SnapshotId, Form), Weak<Growing>>>,
+    /// What trees lack, as far as it is known.
+    missing: Mutex<HashMap<SnapshotId, Missing>>,
     /// Snapshots are asked for again and again, and never change.
     loaded: Mutex<HashMap<SnapshotId, Snapshot>>,
     limits: OnceLock<Limits>,
@@ -123,6 +126,7 @@ impl Store {
             boot: boot_id(),
             lease,
             growing: Mutex::default(),
+            missing: Mutex::default(),
             loaded: Mutex::default(),
             limits: OnceLock::new(),
             room: Room::default(),
@@ -298,6 +302,10 @@ impl Store {
 
     pub(crate) fn growing(&self) -> MutexGuard<'_, HashMap<(SnapshotId, Form), Weak<Growing>>> {
         self.0.growing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn missing(&self) -> MutexGuard<'_, HashMap<SnapshotId, Missing>> {
+        self.0.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `look` on the snapshots already loaded.

@@ -64,6 +64,7 @@ pub use namespaces::Namespaces;
 pub use plain::Plain;
 pub use probe::{ControlGroups, Ids, Machine, machine};
 pub use spec::{Limit, Mount, Network, Privileges, Resources, Secret, Spec, Stdio};
+pub use stubs::{SYSTEM_FILES, SYSTEM_FOLDER};
 
 use std::sync::Arc;
 

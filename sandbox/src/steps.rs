@@ -59,8 +59,10 @@ impl Steps {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let targets = stubs::SYSTEM
-            .into_iter()
+        let system = stubs::SYSTEM_FILES.map(|name| format!("/{}/{name}", stubs::SYSTEM_FOLDER));
+        let targets = system
+            .iter()
+            .map(String::as_str)
             .chain(spec.mounts.iter().map(crate::Mount::target));
         let stubs = Stubs::note(&spec.root, targets).map_err(|source| Error::Setup {
             doing: "open the root".to_owned(),

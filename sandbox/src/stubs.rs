@@ -14,8 +14,10 @@ use rustix::io::Errno;
 
 use crate::rooted::{self, Found};
 
-/// The mount points that every process has, but for those that stay.
-pub(crate) const SYSTEM: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+/// The mount points that every process has, but for those that stay: files of this folder of its root.
+pub const SYSTEM_FOLDER: &str = "etc";
+/// Their names.
+pub const SYSTEM_FILES: [&str; 2] = ["resolv.conf", "hosts"];
 
 /// Mount points that are missing.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ mod directories;
 mod fsck;
 mod hostile;
 mod layers;
+mod mount_points;
 mod processes;
 mod pruning;
 mod raw;

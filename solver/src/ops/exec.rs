@@ -30,6 +30,7 @@ const CERTIFICATE_VARIABLES: [&str; 8] = [
 /// Runs the process on the work's base; its tree with what the process wrote is the result.
 pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapshot, StepError> {
     let active = work.prepare()?;
+    let laid = active.lay_mount_points(sandbox::SYSTEM_FOLDER, &sandbox::SYSTEM_FILES)?;
     let tree = active.mount()?;
     let mounts = Mounts::new(work, op, step)?;
     let secrets = mounts.secrets();
@@ -70,6 +71,7 @@ pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapsho
     written?;
     if matches!(outcome, Ok(Exit::Code(0))) {
         tree.close()?;
+        laid.map_or(Ok(()), cache::MountPoints::take_away)?;
         warn_of_secrets(&secrets, &active, step);
     }
     drop(mounts);
