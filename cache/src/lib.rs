@@ -69,6 +69,7 @@ mod scratch;
 mod settle;
 mod snapshot;
 mod space;
+mod spares;
 mod stack;
 mod store;
 mod tar_reader;

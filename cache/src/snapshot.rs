@@ -17,6 +17,7 @@ pub use id::SnapshotId;
 use crate::error::{failed, index_failed};
 use crate::lease::Hold;
 use crate::overlay::{self, Writable};
+use crate::spares::{self, Spare};
 use crate::store::{LAST_USE_GRAIN, now};
 use crate::tree::View;
 use crate::{Error, Owners, Store, Tree, Views};
@@ -267,21 +268,39 @@ impl Store {
     /// If its directories cannot be made.
     pub fn prepare(&self, parent: Option<&Snapshot>) -> Result<ActiveSnapshot, Error> {
         let _span = trace::span("prepare");
+        let made = Spare::make(self.next_id(), &self.path("active"));
+        self.begin(parent, made.map_err(|(path, error)| failed("create", &path)(error))?)
+    }
+
+    /// The same, by a command that does so again and again: directories for the next one are made meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub fn prepare_next(&self, parent: Option<&Snapshot>) -> Result<ActiveSnapshot, Error> {
+        match self.spares().take(|| self.next_id(), &self.path("active")) {
+            Some(spare) => {
+                let _span = trace::span("prepare");
+                self.begin(parent, spare)
+            }
+            None => self.prepare(parent),
+        }
+    }
+
+    fn next_id(&self) -> SnapshotId {
         let (lease, number) = self.lease().number();
-        let id = SnapshotId(lease, number);
-        let directory = self.path("active").join(id.to_string());
+        SnapshotId::new(lease, number)
+    }
+
+    fn begin(&self, parent: Option<&Snapshot>, Spare { id, directory }: Spare) -> Result<ActiveSnapshot, Error> {
         let active = ActiveSnapshot {
             store: self.clone(),
             id,
             parent: parent.cloned(),
-            upper: directory.join("upper"),
+            upper: directory.join(spares::UPPER),
             owners: Owners::of(self.ownership(), parent),
             directory,
             is_closed: Arc::default(),
         };
-        for path in [&active.directory, &active.upper, &active.directory.join("merged")] {
-            std::fs::create_dir(path).map_err(failed("create", path))?;
-        }
         match parent {
             Some(parent) => {
                 let upper = open_directory(&active.upper)?;
@@ -325,13 +344,7 @@ impl Store {
         origin: &Snapshot,
         base: Option<Base>,
     ) -> Result<Snapshot, Error> {
-        let (lease, number) = self.lease().number();
-        self.record_snapshot(
-            (SnapshotId(lease, number), Owners::default()),
-            parent,
-            Some(origin),
-            base,
-        )
+        self.record_snapshot((self.next_id(), Owners::default()), parent, Some(origin), base)
     }
 
     /// Records a snapshot. There is one for each stack of layers: if another process was quicker, the result is its.
@@ -545,13 +558,13 @@ impl ActiveSnapshot {
             upper: &self.upper,
             work: &work,
         };
-        let (merged, owners) = (self.directory.join("merged"), self.owners.clone());
+        let (merged, owners) = (self.directory.join(spares::MERGED), self.owners.clone());
         overlay::mount(&self.store, &stack, Some(&writable), merged, owners)
     }
 
     /// A copy of the tree. With nothing below, the directory of the changes is the tree.
     fn copy(&self) -> Result<Tree, Error> {
-        let (store, place) = (&self.store, self.directory.join("merged"));
+        let (store, place) = (&self.store, self.directory.join(spares::MERGED));
         match &self.parent {
             Some(parent) => store.work_on(parent, &self.upper, place, &self.is_closed),
             None => Ok(Tree::new(self.upper.clone(), self.owners.clone(), View::Itself, store)),
@@ -569,7 +582,8 @@ impl ActiveSnapshot {
         }
         let snapshot = self.store.keep_snapshot(&self, self.parent.as_ref(), None)?;
         if self.is_closed.load(Ordering::Acquire) {
-            self.store.keep_worked_on(&self.directory.join("merged"), &snapshot);
+            self.store
+                .keep_worked_on(&self.directory.join(spares::MERGED), &snapshot);
         }
         // What is left are a mount's directories. What stays is swept after the end of this process.
         let _ = self.store.remove_later(&self.directory);

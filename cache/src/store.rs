@@ -26,6 +26,7 @@ use crate::owner::{self, Ownership};
 use crate::remove::remove_tree;
 use crate::remover::Remover;
 use crate::space::Room;
+use crate::spares::Spares;
 use crate::{Error, Limits, Snapshot, SnapshotId, Views};
 
 /// The last use is kept to this many seconds: a hit should not cost a write.
@@ -54,6 +55,7 @@ struct Shared {
     limits: OnceLock<Limits>,
     room: Room,
     remover: Remover,
+    spares: Spares,
     copies: Copies,
     /// Whether a process before us was killed.
     is_heir: AtomicBool,
@@ -62,6 +64,7 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Before the lease is given up, by whose name the next process would find what is left.
+        self.spares.finish();
         let mut copies = self.copies.take_all().into_iter();
         let is_removing = copies.all(|path| self.remover.remove(path).is_ok());
         if !is_removing || !self.remover.finish() {
@@ -131,6 +134,7 @@ impl Store {
             limits: OnceLock::new(),
             room: Room::default(),
             remover: Remover::default(),
+            spares: Spares::default(),
             copies: Copies::default(),
             is_heir: AtomicBool::new(false),
             views,
@@ -179,6 +183,10 @@ impl Store {
     #[must_use]
     pub fn views(&self) -> Views {
         self.0.views
+    }
+
+    pub(crate) fn spares(&self) -> &Spares {
+        &self.0.spares
     }
 
     /// The copies of trees that this process has.

@@ -55,6 +55,34 @@ fn an_archive_is_the_same_to_the_byte() {
 }
 
 #[test]
+fn an_archive_is_the_same_whether_its_layer_was_there_or_grew() {
+    let Some(bases) = Bases::find() else { return };
+    let workshop = Workshop::own();
+    let context = workshop.context(
+        "context",
+        &[("Dockerfile", "FROM busybox\nCOPY noise small /\n"), ("small", "x")],
+    );
+    let mut state = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(24 << 20)
+    .collect();
+    std::fs::write(context.join("noise"), noise).unwrap();
+    let dest = workshop.path("image.tar");
+    for (kind, compression) in [("oci", "gzip"), ("oci", "zstd"), ("docker", "gzip")] {
+        let output = format!("type={kind},dest={},compression={compression}", dest.display());
+        let [grown, again] = [(); 2].map(|()| {
+            run(workshop.build(bases, &context).args(["-t", "same:1", "-o", &output]));
+            std::fs::read(&dest).unwrap()
+        });
+        assert!(grown == again, "{kind} {compression}");
+        std::fs::remove_file(&dest).unwrap();
+    }
+}
+
+#[test]
 fn a_copy_done_again_is_as_one_done_afresh() {
     let Some(bases) = Bases::find() else { return };
     let dockerfile = "FROM busybox\nWORKDIR /srv\nCOPY a.d .\nCOPY . .\n";

@@ -8,6 +8,11 @@ use std::str::FromStr;
 pub struct SnapshotId(pub(super) u64, pub(super) u64);
 
 impl SnapshotId {
+    /// The name that a process makes of the number of its lease and one that it counts.
+    pub(crate) fn new(lease: u64, number: u64) -> SnapshotId {
+        SnapshotId(lease, number)
+    }
+
     /// The number of the lease of the process that made it.
     pub(crate) fn lease(self) -> u64 {
         self.0

@@ -29,7 +29,7 @@ const CERTIFICATE_VARIABLES: [&str; 8] = [
 
 /// Runs the process on the work's base; its tree with what the process wrote is the result.
 pub(super) fn run(work: &Work, op: &ExecOp, step: &Step) -> Result<ActiveSnapshot, StepError> {
-    let active = work.prepare()?;
+    let active = work.solver.store.prepare_next(work.base.as_ref())?;
     let laid = active.lay_mount_points(sandbox::SYSTEM_FOLDER, &sandbox::SYSTEM_FILES)?;
     let tree = active.mount()?;
     let mounts = Mounts::new(work, op, step)?;
