@@ -77,7 +77,12 @@ impl Stages {
             )));
         }
         let stage = &mut self.list[place];
-        let triggers = texts.iter().map(|text| Placed::trigger(text, &stage.lines));
+        let triggers = texts.iter().map(|text| {
+            Placed::trigger(text, &stage.lines).map_err(|error| Diagnostic {
+                hint: Some(format!("its base left this to be done here: ONBUILD {}", shown(text))),
+                ..error
+            })
+        });
         let mut commands = triggers.collect::<Result<Vec<_>, _>>()?;
         commands.append(&mut stage.commands);
         stage.commands = commands;
@@ -86,5 +91,15 @@ impl Stages {
             .map(|((index, reading), source)| ((index + texts.len(), reading), source))
             .collect();
         Ok(())
+    }
+}
+
+/// As much of a trigger as tells which one it is.
+fn shown(text: &str) -> String {
+    let mut characters = text.lines().next().unwrap_or_default().chars();
+    let begin: String = characters.by_ref().take(80).collect();
+    match characters.next() {
+        Some(_) => begin + "…",
+        None => begin,
     }
 }

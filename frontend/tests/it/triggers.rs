@@ -3,7 +3,7 @@
 use frontend::{Findings, Plan};
 use futures_util::FutureExt;
 
-use crate::images::{images, options, plan, refusal};
+use crate::images::{images, options, plan, plan_with, refusal};
 
 /// Names of steps, without those of bases and contexts.
 fn steps(plan: &Plan) -> Vec<&str> {
@@ -102,6 +102,12 @@ fn triggers_that_make_no_sense_are_refused() {
     ] {
         assert_eq!(refusal(text, &options()), message, "{text}");
     }
+    let error = plan_with("FROM conf/from\n", &options()).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.starts_with("its base left this to be done here: ONBUILD FROM "),
+        "{hint}"
+    );
 }
 
 #[test]
