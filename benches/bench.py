@@ -122,6 +122,10 @@ class Bench:
     def note(self, row, builder, text):
         self.samples(row, builder)["note"] = text
 
+    def trip(self, row, builder, seconds):
+        """Notes how long a question to the registry takes, once for each sample."""
+        self.samples(row, builder).setdefault("trips", []).append(round(seconds, 6))
+
     def size(self, row, builder, size):
         self.samples(row, builder)["bytes"] = size
 

@@ -39,6 +39,14 @@ def within(seconds):
     return Goal(f"<= {seconds * 1000:.0f} ms", lambda row: median(row, "rbuild") <= seconds)
 
 
+def within_and_a_trip(seconds):
+    """The same and one question to the registry, if one is asked."""
+    def met(row):
+        trips = row["rbuild"].get("trips")
+        return median(row, "rbuild") <= seconds + (statistics.median(trips) if trips else 0)
+    return Goal(f"<= {seconds * 1000:.0f} ms and a round trip", met)
+
+
 def share(factor, *names):
     """At most this share of the fastest of the named ones."""
     def met(row):
@@ -59,7 +67,7 @@ def memory(mib):
 
 
 GOALS = {
-    "a": [within(0.015)],
+    "a": [within_and_a_trip(0.015)],
     "b": [within(0.3), share(2.5, "limit")],
     "c": [within(1.12)],
     "d1": [share(1.3, "limit"), memory(95)],

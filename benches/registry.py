@@ -72,6 +72,12 @@ class Registry:
             raise RuntimeError(f"{method} {path}: {answer.status}")
         return answer
 
+    def ask(self, name, tag="latest"):
+        """How many seconds it takes to ask where a tag leads."""
+        begin = time.perf_counter()
+        self.request("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": MANIFEST})
+        return time.perf_counter() - begin
+
     def put_blob(self, name, content):
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         place = self.request("POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
