@@ -69,6 +69,8 @@ pub(crate) struct Tries {
     most: u32,
     waited: Duration,
     listener: Listener,
+    /// Why, when that was told last: other causes are told of, too.
+    told: String,
 }
 
 impl Tries {
@@ -79,6 +81,7 @@ impl Tries {
             most: TRIES,
             waited: Duration::ZERO,
             listener: listener.clone(),
+            told: String::new(),
         }
     }
 
@@ -104,9 +107,13 @@ impl Tries {
         if self.waited + pause > LONGEST_IN_ALL {
             return Err(error);
         }
-        if self.failed == 1 || pause >= LONG {
+        let what = error.to_string();
+        // An upload that is begun anew is another request, but fails of the same.
+        let cause = what.split_once(": ").map_or(&*what, |(_, cause)| cause);
+        if self.failed == 1 || pause >= LONG || cause != self.told {
             let seconds = pause.as_secs_f64();
-            self.listener.tell(&format!("{error}; trying again in {seconds:.1} s"));
+            self.listener.tell(&format!("{what}; trying again in {seconds:.1} s"));
+            cause.clone_into(&mut self.told);
         }
         self.waited += pause;
         tokio::time::sleep(pause).await;
